@@ -1,0 +1,1 @@
+"""Shards of facial behaviour: the contract, and what reads and writes it."""

@@ -1,0 +1,1 @@
+"""Models of five papers on facial behaviour, trained from one shard format."""

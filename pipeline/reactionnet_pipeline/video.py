@@ -1,0 +1,291 @@
+"""Opening, probing and reading video files with PyAV. One thread, and no way to open anything but the named file.
+
+Frames are numbered by display order over the whole file, from the time stamps of the packets, so that a reader that
+starts in the middle counts the same numbers and a variable frame rate needs no special case.
+
+Letters: T frames, H height, W width, C colour (RGB).
+"""
+
+import bisect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from reactionnet_pipeline.errors import Code, SourceError
+
+# Demuxers of files that hold their own pictures. Playlists (hls, dash, concat, image sequences, sdp) are not among
+# them, and only the local file protocol is: a manifest can make us read the file that it names and nothing else.
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,ivf,mxf,gif,rm,nut"
+MAX_PIXELS = 8192 * 8192
+MAX_FRAMES = 5_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What a look at the packets tells, without decoding. `times_s` has one entry a frame, in display order."""
+
+    width: int
+    height: int
+    rotation: int  # degrees that the stored picture is turned clockwise to stand upright: 0, 90, 180, 270
+    times_s: np.ndarray
+    keyframes: np.ndarray  # frame numbers at which decoding can start
+    duration_s: float  # what the file's header promises, which a truncated file does not hold
+    has_audio: bool
+    start_s: float  # the container's own first time stamp, subtracted everywhere
+    codec: str
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.times_s)
+
+    @property
+    def fps(self) -> float:
+        """Median rate, frames per second."""
+        if self.num_frames < 2:
+            return 25.0
+        return float(1 / max(np.median(np.diff(self.times_s)), 1e-3))
+
+    @property
+    def end_s(self) -> float:
+        """When the last frame that the file really holds stops being shown."""
+        return float(self.times_s[-1] + 1 / self.fps) if self.num_frames else 0.0
+
+    def frame_at(self, time_s: float) -> int:
+        """Number of the first frame shown at `time_s` or later."""
+        return int(np.searchsorted(self.times_s, time_s - 1e-6))
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[av.container.InputContainer]:
+    """Open a local file for reading. Raises SourceError: EMPTY_FILE, NOT_A_VIDEO, TRUNCATED, UNREADABLE, NO_VIDEO."""
+    if not path.is_file():
+        raise SourceError(Code.FETCH_FAILED, f"no regular file at {path.name}")
+    if path.stat().st_size == 0:
+        raise SourceError(Code.EMPTY_FILE, f"{path.name} has no bytes")
+    options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "enable_drefs": "0", "use_absolute_path": "0"}
+    try:
+        container = av.open(f"file:{path.resolve()}", options=options, metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        raise _unopened(path, error) from error
+    with container:
+        if not container.streams.video:
+            raise SourceError(Code.NO_VIDEO, f"{path.name} has no video stream ({container.format.name})")
+        yield container
+
+
+def _unopened(path: Path, error: av.error.FFmpegError) -> SourceError:
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
+        return SourceError(Code.TRUNCATED, f"{path.name}: an MP4 file whose index (moov) is missing or broken")
+    if head[:4] in (b"\x1aE\xdf\xa3", b"RIFF", b"FLV\x01", b"OggS") or head[:1] == b"G":
+        return SourceError(Code.UNREADABLE, f"{path.name}: damaged beyond opening ({error.strerror})")
+    return SourceError(Code.NOT_A_VIDEO, f"{path.name} is no video format that is read here ({error.strerror})")
+
+
+def probe(path: Path) -> VideoInfo:
+    """Read all packet headers of the first video stream. Raises what `open_video` raises, and TOO_LARGE, UNREADABLE."""
+    with open_video(path) as container:
+        stream = container.streams.video[0]
+        start_s = (container.start_time or 0) / av.time_base
+        ticks, keys = [], []
+        try:
+            for packet in container.demux(stream):
+                if packet.size == 0 or packet.is_discard:
+                    continue
+                pts = packet.pts if packet.pts is not None else packet.dts
+                if pts is None:
+                    raise SourceError(Code.UNREADABLE, f"{path.name}: packets without time stamps ({stream.codec.name})")
+                ticks.append(pts)
+                if packet.is_keyframe:
+                    keys.append(pts)
+                if len(ticks) > MAX_FRAMES:
+                    raise SourceError(Code.TOO_LARGE, f"{path.name}: more than {MAX_FRAMES:,} frames")
+        except av.error.FFmpegError:
+            pass  # a truncated file: what was read up to here is what there is
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > MAX_PIXELS:
+            raise SourceError(Code.TOO_LARGE, f"{path.name}: {width}x{height} pixels, at most {MAX_PIXELS:,}")
+        if not ticks or not width:
+            raise SourceError(Code.UNREADABLE, f"{path.name}: the video stream holds no packet that can be read")
+        order = np.unique(np.asarray(ticks, np.int64))
+        header_s = container.duration / av.time_base if container.duration else 0.0
+        if stream.duration:
+            header_s = float(stream.duration * stream.time_base)
+        return VideoInfo(
+            rotation=(rotation := _rotation(path)),
+            width=height if rotation in (90, 270) else width,
+            height=width if rotation in (90, 270) else height,
+            times_s=order * float(stream.time_base) - start_s,
+            keyframes=np.searchsorted(order, np.unique(np.asarray(keys, np.int64))),
+            duration_s=header_s,
+            has_audio=bool(container.streams.audio),
+            start_s=start_s,
+            codec=stream.codec.name,
+        )
+
+
+def _rotation(path: Path) -> int:
+    """The display matrix, which PyAV hands out with decoded frames only."""
+    with open_video(path) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        try:
+            for packet in container.demux(stream):
+                try:
+                    for frame in packet.decode():
+                        return int(round(-frame.rotation / 90)) % 4 * 90
+                except av.error.FFmpegError:
+                    continue
+        except av.error.FFmpegError:
+            pass
+    raise SourceError(Code.UNREADABLE, f"{path.name}: not one frame can be decoded")
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A part of the upright picture, scaled: crop `x, y, w, h`, then resize to `out_w, out_h`; RGB or grey."""
+
+    x: int
+    y: int
+    w: int
+    h: int
+    out_w: int
+    out_h: int
+    grey: bool = False
+
+
+def whole(info: VideoInfo, max_side: int | None = None, grey: bool = False) -> View:
+    """The whole picture, made smaller so that no side exceeds `max_side`."""
+    scale = min(1.0, (max_side or max(info.width, info.height)) / max(info.width, info.height))
+    out_w, out_h = max(2, round(info.width * scale)), max(2, round(info.height * scale))
+    return View(x=0, y=0, w=info.width, h=info.height, out_w=out_w, out_h=out_h, grey=grey)
+
+
+TURNS = {0: [], 90: [("transpose", "clock")], 180: [("hflip", None), ("vflip", None)], 270: [("transpose", "cclock")]}
+
+
+class _Views:
+    """A filter graph that cuts and scales views out of decoded frames: swscale touches only the pixels asked for."""
+
+    def __init__(self, stream: av.VideoStream, info: VideoInfo, views: Sequence[View]):
+        self.graph = av.filter.Graph()
+        self.graph.threads = 1
+        node = self.graph.add_buffer(template=stream)
+        for name, arguments in TURNS[info.rotation]:
+            node = self._after(node, name, arguments)
+        split = self._after(node, "split", str(len(views)))
+        self.sinks = []
+        for pad, view in enumerate(views):
+            node = self._after(split, "crop", f"{view.w}:{view.h}:{view.x}:{view.y}:exact=1", pad)
+            if (view.out_w, view.out_h) != (view.w, view.h):
+                kernel = "area" if view.out_w < view.w else "bicubic"
+                node = self._after(node, "scale", f"{view.out_w}:{view.out_h}:flags={kernel}+accurate_rnd+bitexact")
+            node = self._after(node, "format", "gray" if view.grey else "rgb24")
+            self.sinks.append(self._after(node, "buffersink", None))
+        self.graph.configure()
+
+    def _after(self, node, name: str, arguments: str | None, pad: int = 0):
+        new = self.graph.add(name, arguments) if arguments else self.graph.add(name)
+        node.link_to(new, pad, 0)
+        return new
+
+    def cut(self, frame: av.VideoFrame) -> list[np.ndarray]:
+        self.graph.push(frame)
+        return [sink.pull().to_ndarray() for sink in self.sinks]
+
+
+ViewsAt = Callable[[int], Sequence[View]]
+
+
+def read_frames(
+    path: Path, info: VideoInfo, start: int, stop: int, views_at: ViewsAt
+) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """Decode frames `start` to `stop - 1` in order and yield (frame number, one array a view).
+
+    `views_at(frame)` says what to cut out; a change of its answer costs one new filter graph. Frames that cannot be
+    decoded are missing from the sequence: compare the numbers. Arrays are (H, W, 3) uint8 RGB, or (H, W) grey.
+    """
+    with open_video(path) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        for frame, picture in _decode(container, stream, info, start):
+            if frame >= stop:
+                return
+            if frame < start:
+                continue
+            views = tuple(views_at(frame))
+            if not views:
+                yield frame, []
+                continue
+            if (picture.width, picture.height) != _stored_size(info):
+                continue  # a stream that changes its size in mid-file: reported as damaged by its missing numbers
+            if frame == start or views != current:
+                current, cutter = views, _Views(stream, info, views)
+            yield frame, cutter.cut(picture)
+
+
+def sample_frames(path: Path, info: VideoInfo, frames: Sequence[int], view: View) -> Iterator[tuple[int, np.ndarray]]:
+    """Decode only the frames with the given numbers (ascending), skipping from key frame to key frame where it pays."""
+    wanted = sorted(set(frames))
+    with open_video(path) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        cutter = _Views(stream, info, [view])
+        while wanted:
+            for frame, picture in _decode(container, stream, info, wanted[0]):
+                while wanted and frame > wanted[0]:
+                    wanted.pop(0)  # this one cannot be decoded
+                if not wanted:
+                    return
+                if frame == wanted[0]:
+                    wanted.pop(0)
+                    if (picture.width, picture.height) == _stored_size(info):
+                        yield frame, cutter.cut(picture)[0]
+                    if wanted and _keyframe_before(info, wanted[0]) > frame:
+                        break  # a seek is shorter than decoding up to there
+            else:
+                return
+
+
+def _stored_size(info: VideoInfo) -> tuple[int, int]:
+    return (info.height, info.width) if info.rotation in (90, 270) else (info.width, info.height)
+
+
+def _keyframe_before(info: VideoInfo, frame: int) -> int:
+    place = bisect.bisect_right(info.keyframes, frame) - 1
+    return int(info.keyframes[place]) if place >= 0 else 0
+
+
+def _decode(container, stream, info: VideoInfo, start: int) -> Iterator[tuple[int, av.VideoFrame]]:
+    """(frame number, decoded picture) from the key frame before `start`; what does not decode is left out."""
+    step: Fraction = stream.time_base
+    seconds = info.times_s[_keyframe_before(info, start)] + info.start_s
+    try:
+        container.seek(int(round(seconds / step)), stream=stream, backward=True)
+    except av.error.FFmpegError:
+        container.seek(0)  # a stream without an index: decode from its beginning
+    half_a_frame = 0.5 / info.fps
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+            pictures = packet.decode()
+        except StopIteration:
+            return
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError:
+            continue
+        for picture in pictures:
+            if picture.pts is None or picture.is_corrupt:
+                continue
+            seconds = float(picture.pts * step) - info.start_s
+            place = int(np.searchsorted(info.times_s, seconds - half_a_frame / 8))
+            if place < info.num_frames and abs(info.times_s[place] - seconds) < half_a_frame:
+                yield place, picture
