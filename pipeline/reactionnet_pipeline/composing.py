@@ -55,13 +55,13 @@ class KnownFace:
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """Pictures of one size, (H, W, 3) uint8 RGB, with the faces in each; masks_THW (0-255) say where the person is."""
+    """Pictures of one size, (H, W, 3) uint8 RGB, with the faces in each; `masks` (H, W) of 0-255 show the person."""
 
     name: str  # subject or stimulus id
     frames: Sequence[np.ndarray]
     fps: float = 25.0
     faces: Sequence[Sequence[KnownFace]] = ()  # one entry a frame, or none at all
-    masks_THW: Sequence[np.ndarray] | None = None
+    masks: Sequence[np.ndarray] | None = None
     scene: str = "self-made video"
     sub_scene: str = "drawing"
 
@@ -390,8 +390,8 @@ class _Panes:
         pane = self.composition.placed[number]
         if pane.shape != "cutout":
             return self.outlines[number]
-        assert pane.clip.masks_THW is not None, f"{pane.clip.name} has no masks to be cut out with"
-        return _cut(pane.clip.masks_THW[self.index(number, time_s)], self.crops[number], pane)
+        assert pane.clip.masks is not None, f"{pane.clip.name} has no masks to be cut out with"
+        return _cut(pane.clip.masks[self.index(number, time_s)], self.crops[number], pane)
 
     def draw(self, canvas: np.ndarray, number: int, time_s: float) -> None:
         pane = self.composition.placed[number]
@@ -493,7 +493,7 @@ def _write_caption(canvas: np.ndarray, caption: Caption) -> None:
 
 
 def sound(kind: str, duration_s: float, seed: int) -> np.ndarray:
-    """Stereo float32 (2, N) between -1 and 1: "tones", "noise", or "speech" (a voice of made-up syllables over tones)."""
+    """Stereo float32 (2, N), -1 to 1: "tones", "noise", or "speech" (a voice of made-up syllables over tones)."""
     rng = np.random.default_rng(seed)
     t = np.arange(round(duration_s * SAMPLE_RATE)) / SAMPLE_RATE
     notes = 220 * 2 ** (rng.integers(0, 24, int(duration_s * 2) + 2) / 12)
@@ -638,7 +638,7 @@ def _pane_record(composition: Composition, number: int) -> dict:
 def _person(pane: Placed) -> tuple[int, int, int, int]:
     """Bounding box, on the canvas, of the pixels that show the person in at least half of the pictures."""
     crop = _crop(pane)
-    often = np.mean([_cut(mask, crop, pane) > 127 for mask in pane.clip.masks_THW], axis=0) >= 0.5
+    often = np.mean([_cut(mask, crop, pane) > 127 for mask in pane.clip.masks], axis=0) >= 0.5
     x, y, w, h = cv2.boundingRect(often.astype(np.uint8))
     return pane.x + x, pane.y + y, w, h
 
