@@ -1,0 +1,449 @@
+"""Following the faces of one reaction pane through its frames: boxes, landmarks, head pose, aligned crops.
+
+MTCNN searches the pane once a second, after every cut, and more often while nothing is followed; in between a tracker
+carries each face. Short gaps are interpolated and boxes smoothed as in the ERI paper ("interpolation with a window
+width of 12 frames and frame smoothing"); a longer gap ends the track, and whoever comes back gets a new number: that it
+is the same person is for the embeddings to say. dlib's HOG detector fills where MTCNN finds nothing.
+
+What is done when hangs on the number of the frame in the whole file alone, each detection starts the trackers anew, and
+every window is finite, so that a reader that starts a second earlier or later finds the same faces.
+
+Letters: H height, W width, C colour (RGB). Boxes of `Seen` and `FollowedFace` are pixels of the upright picture.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any
+
+import cv2
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from reactionnet_pipeline import detector, landmarks
+from reactionnet_pipeline.cuts import CutDetector, thumbnail
+from reactionnet_pipeline.pose import head_pose
+from reactionnet_pipeline.records import Box, Face, Pane
+from reactionnet_pipeline.tracker import Tracker, make_tracker
+
+VERSION = 1
+DETECTED, TRACKED, INTERPOLATED = "detected", "tracked", "interpolated"
+SAME_IOU = 0.3  # a detection that shares this much with a followed face is that face
+ALIKE = 0.45  # Hellinger distance of colours below which two looks may show one person
+NEAR = 1.5  # heights of the face that a person may have moved between two looks without a cut
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How faces are followed. Times are seconds, scores 0 to 1."""
+
+    tracker: str = "mtcnn"  # one of tracker.NAMES; the ReactionNet paper used "boosting"
+    detect_every_s: float = 1.0  # full search of the pane
+    search_every_s: float = 0.25  # the same while there is nobody, or somebody was just lost
+    follow_every_s: float = 0.08  # how often the tracker is asked: every second frame at 25 frames per second
+    max_gap: int = 12  # frames that are interpolated; ERI paper, section 3.1
+    smoothing_s: float = 0.12  # half width of the window that smooths boxes and alignments
+    min_score: float = 0.9  # a track begins with this; the skull on a shirt in pub09 reaches 0.81
+    keep_score: float = 0.6  # and goes on with this
+    min_track_s: float = 0.5  # what is seen for a shorter time is nobody; never longer than max_gap
+    search_px: int = 360  # longer side of the picture that is searched
+    min_face_px: int = 20  # in that picture
+    crop_px: int = 256  # side of the aligned crop; 0: none
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowedFace:
+    """One face in one frame, in pixels of the upright picture; angles in degrees (signs: see `pose`)."""
+
+    track: int  # local to the pane and the call; stable for one person
+    box: Box
+    source: str  # detected, tracked or interpolated
+    score: float
+    landmarks_68x2: np.ndarray
+    yaw: float
+    pitch: float
+    roll: float
+    crop_matrix_2x3: np.ndarray  # from the picture to the aligned crop
+    crop_HWC: np.ndarray | None
+
+
+def follow_faces(
+    frames: Iterable[tuple[int, float, np.ndarray]],
+    pane: Pane,
+    scale: float,
+    config: Config,
+    fps: float,
+    *,
+    masked: Sequence[Box] = (),
+) -> Iterator[tuple[int, float, list[FollowedFace]]]:
+    """Every frame in order with the faces of the pane's people, left to right; looks ahead by less than a second.
+
+    `frames` gives (number in the file, time, the pane's pixels times `scale`); numbers may have holes. Faces that lie
+    mostly in `masked` (areas of other panes on top, in picture pixels) are nobody's.
+    """
+    place = _Place(pane=pane, scale=scale)
+    radius = round(config.smoothing_s * fps)
+    moments = _observe(frames, place, config, fps, masked)
+    moments = _fill_gaps(moments, config, fps)
+    moments = _smooth_boxes(moments, radius)
+    for moment, faces in _describe(moments, place, radius, config.crop_px):
+        yield moment.frame, moment.time_s, sorted(faces, key=lambda face: (face.box.x, face.track))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where the pane's pixels lie in the picture."""
+
+    pane: Pane
+    scale: float
+
+    def to_picture(self, box: Box) -> Box:
+        x, y, w, h = (value / self.scale for value in (box.x, box.y, box.w, box.h))
+        return _rounded(Box(x=x + self.pane.x, y=y + self.pane.y, w=w, h=h))
+
+    def to_pane(self, box: Box) -> Box:
+        x, y, w, h = (box.x - self.pane.x, box.y - self.pane.y, box.w, box.h)
+        return Box(x=x * self.scale, y=y * self.scale, w=w * self.scale, h=h * self.scale)
+
+
+def _rounded(box: Box) -> Box:
+    x, y, w, h = (round(value * 4) / 4 for value in (box.x, box.y, box.w, box.h))
+    return Box(x=x, y=y, w=w, h=h)
+
+
+@dataclass(eq=False)
+class _Track:
+    """A person while he or she is followed; `last` is where and when the face was seen last."""
+
+    number: int
+    tracker: Tracker
+    colours: np.ndarray
+    box: Box
+    first_frame: int
+    last_frame: int
+
+
+@dataclass(frozen=True)
+class _Seen:
+    track: _Track
+    box: Box
+    score: float
+    source: str
+
+
+@dataclass
+class _Moment:
+    """One frame on its way through the stages below, with what is known about it so far."""
+
+    frame: int
+    time_s: float
+    rgb_HWC: np.ndarray
+    shot: int
+    seen: dict[int, _Seen] = field(default_factory=dict)  # by number of the track
+
+
+def _observe(frames, place: _Place, config: Config, fps: float, masked: Sequence[Box]) -> Iterator[_Moment]:
+    """Stage one, without looking ahead: cuts, detections, trackers."""
+    every = {
+        name: max(1, round(seconds * fps))
+        for name, seconds in (
+            ("detect", config.detect_every_s),
+            ("search", config.search_every_s),
+            ("follow", config.follow_every_s if config.tracker == "mtcnn" else 0.0),
+        )
+    }
+    cutter, people, shot, last = CutDetector(), _People(place, config, masked), 0, None
+    for frame, time_s, rgb_HWC in frames:
+        # a frame that was due but is missing from a damaged file is made good by the next one
+        due = {name: last is None or frame // step > last // step for name, step in every.items()}
+        cut = cutter.is_cut(thumbnail(rgb_HWC))
+        shot += cut
+        people.forget(frame)
+        if due["detect"] or cut or (due["search"] and people.anyone_missing(last)):
+            seen = people.detect(frame, rgb_HWC, cut, fill=due["detect"])
+        elif due["follow"]:
+            seen = people.follow(frame, rgb_HWC)
+        else:
+            seen = []
+        last = frame
+        yield _Moment(frame, time_s, rgb_HWC, shot, {one.track.number: one for one in seen})
+
+
+class _People:
+    """Who is in the pane just now."""
+
+    def __init__(self, place: _Place, config: Config, masked: Sequence[Box]):
+        self._place, self._config, self._masked = place, config, masked
+        self._tracks: list[_Track] = []
+        self._num_tracks = 0
+        self._asked: int | None = None  # the frame for which trackers or detector were last asked
+
+    def forget(self, frame: int) -> None:
+        """End the tracks whose gap has become too long."""
+        self._tracks = [track for track in self._tracks if frame - track.last_frame <= self._config.max_gap + 1]
+
+    def anyone_missing(self, frame: int | None) -> bool:
+        """Nobody is there, or somebody was not found when last looked for."""
+        return not self._tracks or any(track.last_frame != self._asked for track in self._tracks)
+
+    def follow(self, frame: int, rgb_HWC: np.ndarray) -> list[_Seen]:
+        self._asked = frame
+        seen = [one for track in self._tracks if (one := self._followed(track, frame, rgb_HWC))]
+        return self._apart(seen)
+
+    def _followed(self, track: _Track, frame: int, rgb_HWC: np.ndarray) -> _Seen | None:
+        found = track.tracker.update(rgb_HWC)
+        if found is None or self._hidden(box := self._place.to_picture(found[0])):
+            return None
+        track.box, track.last_frame = box, frame
+        return _Seen(track, box, found[1], TRACKED)
+
+    def _apart(self, seen: list[_Seen]) -> list[_Seen]:
+        """Two tracks on one face: the younger one is not believed, and ends."""
+        kept: list[_Seen] = []
+        for one in sorted(seen, key=lambda one: one.track.number):
+            if all(one.box.iou(other.box) < 0.5 for other in kept):
+                kept.append(one)
+            else:
+                self._tracks.remove(one.track)
+        return kept
+
+    def detect(self, frame: int, rgb_HWC: np.ndarray, cut: bool, fill: bool) -> list[_Seen]:
+        """Search the pane and tell who is who. Whoever is not found is followed, except across a cut."""
+        self._asked = frame
+        faces = self._search(rgb_HWC, fill)
+        colours = [describe_colours(rgb_HWC, face.box) for face in faces]
+        boxes = [self._place.to_picture(face.box) for face in faces]
+        pairs = match_people(
+            [(track.box, track.colours) for track in self._tracks], list(zip(boxes, colours, strict=True)), cut
+        )
+        found = {self._tracks[i]: k for i, k in pairs}
+        if cut:
+            self._tracks = [track for track in self._tracks if track in found]
+        seen = []
+        for track in self._tracks:
+            if track in found:
+                k = found[track]
+                track.box, track.colours, track.last_frame = boxes[k], colours[k], frame
+                track.tracker.start(rgb_HWC, faces[k].box)
+                seen.append(_Seen(track, boxes[k], faces[k].score, DETECTED))
+            elif one := self._checked(track, frame, rgb_HWC):
+                seen.append(one)
+        seen = self._apart(seen)
+        for k in set(range(len(faces))) - set(found.values()):
+            taken = any(boxes[k].iou(one.box) > SAME_IOU for one in seen)
+            if faces[k].score >= self._config.min_score and not taken:
+                seen.append(self._begin(frame, rgb_HWC, faces[k], boxes[k], colours[k]))
+        return seen
+
+    def _checked(self, track: _Track, frame: int, rgb_HWC: np.ndarray) -> _Seen | None:
+        """Follow a face that the search has missed, if MTCNN's last network still takes it for one."""
+        one = self._followed(track, frame, rgb_HWC)
+        if one is None or self._config.tracker == "mtcnn":
+            return one
+        face = detector.look(rgb_HWC, [self._place.to_pane(one.box)])[0]
+        return one if face.score >= self._config.keep_score else None
+
+    def _begin(self, frame: int, rgb_HWC: np.ndarray, face: Face, box: Box, colours: np.ndarray) -> _Seen:
+        tracker = make_tracker(self._config.tracker, self._config.keep_score)
+        tracker.start(rgb_HWC, face.box)
+        track = _Track(self._num_tracks, tracker, colours, box, frame, frame)
+        self._num_tracks += 1
+        self._tracks.append(track)
+        return _Seen(track, box, face.score, DETECTED)
+
+    def _search(self, rgb_HWC: np.ndarray, fill: bool) -> list[Face]:
+        """Faces in pixels of the pane's picture, from a search in a smaller one and a look in this one."""
+        config = self._config
+        shrink = min(1.0, config.search_px / max(rgb_HWC.shape[:2]))
+        small = rgb_HWC
+        if shrink < 1:
+            small = cv2.resize(rgb_HWC, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+        faces = detector.detect_faces(small, config.min_face_px, config.keep_score)
+        if not faces and fill:
+            faces = [replace(face, score=config.min_score) for face in detector.detect_faces_hog(small)]
+        grown = [replace(face, box=_grown(face.box, 1 / shrink)) for face in faces]
+        return [face for face in grown if not self._hidden(self._place.to_picture(face.box))]
+
+    def _hidden(self, box: Box) -> bool:
+        return any(box.intersection(area) > 0.5 * box.w * box.h for area in self._masked)
+
+
+def _grown(box: Box, factor: float) -> Box:
+    return Box(x=box.x * factor, y=box.y * factor, w=box.w * factor, h=box.h * factor)
+
+
+def describe_colours(rgb_HWC: np.ndarray, box: Box) -> np.ndarray:
+    """What a person looks like from afar: colours of hair and face, and of the clothes below; two histograms' roots."""
+    height, width = rgb_HWC.shape[:2]
+    zones = (
+        (box.x - 0.2 * box.w, box.y - 0.2 * box.h, box.x + 1.2 * box.w, box.y + box.h),
+        (box.x - 0.6 * box.w, box.y + 1.15 * box.h, box.x + 1.6 * box.w, box.y + 2.0 * box.h),
+    )
+    roots = []
+    for x1, y1, x2, y2 in zones:
+        left, top, right, bottom = max(int(x1), 0), max(int(y1), 0), min(int(x2), width), min(int(y2), height)
+        if right - left < 4 or bottom - top < 4:
+            roots.append(np.zeros((4, 8, 8), np.float32))
+            continue
+        step = max(1, (right - left) // 32)
+        part = np.ascontiguousarray(rgb_HWC[top:bottom:step, left:right:step])
+        lab = cv2.cvtColor(part, cv2.COLOR_RGB2LAB)
+        # skin, hair and cloth lie in the middle of the chroma plane: the bins cover that part of it
+        histogram = cv2.calcHist([lab], [0, 1, 2], None, [4, 8, 8], [0, 256, 96, 176, 88, 184])
+        for axis in range(3):
+            padded = np.pad(histogram, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
+            lower, upper = (np.take(padded, range(k, k + histogram.shape[axis]), axis) for k in (0, 2))
+            histogram = lower / 4 + histogram / 2 + upper / 4
+        roots.append(np.sqrt(histogram / max(histogram.sum(), 1e-6)))
+    return np.stack(roots).reshape(2, -1)
+
+
+def colour_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Hellinger distance of two descriptions, 0 to 1, over the zones that both have."""
+    overlaps = [float(x @ y) for x, y in zip(a, b, strict=True) if x.any() and y.any()]
+    return float(np.sqrt(max(0.0, 1 - np.mean(overlaps)))) if overlaps else 1.0
+
+
+def match_people(
+    known: Sequence[tuple[Box, np.ndarray]], found: Sequence[tuple[Box, np.ndarray]], cut: bool
+) -> list[tuple[int, int]]:
+    """Who is who: pairs (known, found), at most one each, from places and colours.
+
+    Within a shot the place decides, and colours for one who has moved; across a cut colours decide, the place breaks
+    ties, and whoever looks like nobody known stays unpaired.
+    """
+    refused = 10.0
+    costs = np.full((len(known), len(found)), refused)
+    for i, (box, colours) in enumerate(known):
+        for k, (other, other_colours) in enumerate(found):
+            apart = np.hypot(*np.subtract(box.centre, other.centre)) / max(box.h, other.h)
+            distance = colour_distance(colours, other_colours)
+            if not cut and box.iou(other) >= SAME_IOU:
+                costs[i, k] = 1 - box.iou(other)
+            elif distance < ALIKE and (cut or apart < NEAR):
+                costs[i, k] = 1 + distance + 0.1 * min(apart, 3.0)
+    rows, columns = linear_sum_assignment(costs)
+    return [(int(i), int(k)) for i, k in zip(rows, columns, strict=True) if costs[i, k] < refused]
+
+
+def _fill_gaps(moments: Iterable[_Moment], config: Config, fps: float) -> Iterator[_Moment]:
+    """Stage two: the frames between two sightings of one person, and the end of those who were hardly there."""
+    step = max(1, round(config.follow_every_s * fps)) if config.tracker == "mtcnn" else 1
+    life = min(config.max_gap, round(config.min_track_s * fps))
+    waiting: deque[_Moment] = deque()
+    for moment in moments:
+        for number, now in moment.seen.items():
+            _fill_back(waiting, moment, number, now, step)
+        waiting.append(moment)
+        if moment.frame - waiting[0].frame > config.max_gap + 1:
+            yield _without_passers_by(waiting.popleft(), life)
+    for number in {number for moment in waiting for number in moment.seen}:
+        _hold_to_the_end(waiting, number, step)
+    while waiting:
+        yield _without_passers_by(waiting.popleft(), life)
+
+
+def _without_passers_by(moment: _Moment, life: int) -> _Moment:
+    tracks = {number: one.track for number, one in moment.seen.items()}
+    stayed = {number for number, track in tracks.items() if track.last_frame - track.first_frame >= life}
+    return replace(moment, seen={number: one for number, one in moment.seen.items() if number in stayed})
+
+
+def _fill_back(waiting: Sequence[_Moment], moment: _Moment, number: int, now: _Seen, step: int) -> None:
+    """Put the person into the frames since she or he was seen last; before a cut with the box of before."""
+    between: list[_Moment] = []
+    for earlier in reversed(waiting):
+        if (before := earlier.seen.get(number)) is not None:
+            break
+        between.append(earlier)
+    else:
+        return
+    gap = moment.frame - earlier.frame
+    old, new = (np.array([box.x, box.y, box.w, box.h]) for box in (before.box, now.box))
+    for there in between:
+        share = (there.frame - earlier.frame) / gap if earlier.shot == moment.shot else 0.0
+        x, y, w, h = (old + share * (new - old)).tolist()
+        source = TRACKED if gap <= step else INTERPOLATED
+        score = min(before.score, now.score)
+        there.seen[number] = _Seen(now.track, Box(x=x, y=y, w=w, h=h), score, source)
+
+
+def _hold_to_the_end(waiting: Sequence[_Moment], number: int, step: int) -> None:
+    """The last frames of all, after the last one in which the tracker was asked."""
+    place = max(place for place, moment in enumerate(waiting) if number in moment.seen)
+    last = waiting[place]
+    if waiting[-1].frame - last.frame < step and waiting[-1].shot == last.shot:
+        for moment in list(waiting)[place + 1 :]:
+            moment.seen[number] = replace(last.seen[number], source=TRACKED)
+
+
+def _smooth_boxes(moments: Iterable[_Moment], radius: int) -> Iterator[_Moment]:
+    """Stage three: each box becomes a weighted mean of those around it, of the same person in the same shot."""
+    for around, here in _windows(moments, radius):
+        smooth = {}
+        for number, one in here.seen.items():
+            boxes = [
+                (radius + 1 - abs(offset), moment.seen[number].box)
+                for offset, moment in around
+                if moment.shot == here.shot and number in moment.seen
+            ]
+            rows = np.array([[box.x, box.y, box.w, box.h] for _, box in boxes])
+            x, y, w, h = np.average(rows, axis=0, weights=[weight for weight, _ in boxes]).tolist()
+            smooth[number] = replace(one, box=_rounded(Box(x=x, y=y, w=w, h=h)))
+        # the windows to come need the boxes as they were
+        yield _Moment(here.frame, here.time_s, here.rgb_HWC, here.shot, smooth)
+
+
+def _windows(items: Iterable, radius: int) -> Iterator[tuple[list[tuple[int, Any]], Any]]:
+    """Each item with its neighbours up to `radius` places away, as (offset, item)."""
+    nobody = object()
+    held: deque = deque([nobody] * (radius + 1), maxlen=2 * radius + 1)
+    for item in chain(items, [nobody] * radius):
+        held.append(item)
+        if len(held) == held.maxlen and held[radius] is not nobody:
+            yield [(k - radius, one) for k, one in enumerate(held) if one is not nobody], held[radius]
+
+
+def _describe(moments, place: _Place, radius: int, crop_px: int) -> Iterator[tuple[_Moment, list[FollowedFace]]]:
+    """Stage four: landmarks and pose on every frame, and a crop that does not tremble."""
+    pane, scale = place.pane, place.scale
+
+    def measured() -> Iterator[tuple[_Moment, dict]]:
+        for moment in moments:
+            points = {
+                number: landmarks.find_landmarks(moment.rgb_HWC, place.to_pane(one.box)) / scale + (pane.x, pane.y)
+                for number, one in moment.seen.items()
+            }
+            yield moment, {n: (points_68x2, landmarks.align(points_68x2)) for n, points_68x2 in points.items()}
+
+    into_picture = np.array([[1 / scale, 0, pane.x], [0, 1 / scale, pane.y], [0, 0, 1]])
+    for around, (moment, measures) in _windows(measured(), radius):
+        faces = []
+        for number, one in moment.seen.items():
+            same = [
+                (radius + 1 - abs(offset), other[number][1])
+                for offset, (there, other) in around
+                if there.shot == moment.shot and number in other
+            ]
+            alignment = np.average([row for _, row in same], axis=0, weights=[weight for weight, _ in same])
+            matrix = landmarks.crop_matrix(alignment, crop_px)
+            points_68x2 = measures[number][0].astype(np.float32)
+            yaw, pitch, roll = head_pose(points_68x2)
+            crop = landmarks.warp(moment.rgb_HWC, matrix @ into_picture, crop_px) if crop_px else None
+            faces.append(
+                FollowedFace(
+                    track=number,
+                    box=one.box,
+                    source=one.source,
+                    score=one.score,
+                    landmarks_68x2=points_68x2,
+                    yaw=yaw,
+                    pitch=pitch,
+                    roll=roll,
+                    crop_matrix_2x3=matrix,
+                    crop_HWC=crop,
+                )
+            )
+        yield moment, faces
