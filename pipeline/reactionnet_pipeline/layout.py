@@ -36,8 +36,8 @@ class Config:
     still: float = 1.5  # grey levels: a block whose standard deviation in time is below has no motion
     moving_share: float = 0.005  # of blocks in motion below which the picture counts as frozen
     min_persistence: float = 0.3  # of samples that must show a face for its pane to be somebody's
-    min_width_of_face: float = 1.4  # width of a pane in widths of the face in it
-    min_height_of_face: float = 1.25
+    min_width_of_face: float = 1.3  # width of a pane in widths of the face in it
+    min_height_of_face: float = 1.05
     picture_quality: float = 0.65  # what a rectangle must beat to count as a pane rather than the whole picture
     area_cost: float = 0.3  # how much tighter rectangles are preferred
     border: float = 0.02  # thickest drawn frame around a pane, of the longer side
@@ -114,7 +114,7 @@ def find_panes(frames_THWC: np.ndarray, faces: dict[int, list[Face]], config: Co
     inner = [host for host in hosts if host != picture]
     hidden_HW = np.zeros(seen.variance_HW.shape, bool)
     for host in inner:
-        hidden_HW[host.inside] = True
+        hidden_HW[host.y0 + 3 : host.y1 - 3, host.x0 + 3 : host.x1 - 3] = True  # its own border stays in sight
     if not inner:
         return _without_reactor(rectangles, picture, motion, hosts)
     stimulus = None if picture in hosts else stimulus_pane(seen, picture, inner, hidden_HW, motion, config)
@@ -182,10 +182,8 @@ def face_panes(
 ) -> list[Rectangle]:
     """The tightest well-closed rectangle around every face that is seen often enough."""
     votes: dict[Rectangle, set[int]] = {}
-    for t, there in faces.items():
-        for face in there:
-            host = _host(rectangles, picture, face.box, config)
-            votes.setdefault(host, set()).add(t)
+    for box, times in clusters(faces):
+        votes.setdefault(_host(rectangles, picture, box, config), set()).update(times)
     needed = config.min_persistence * len(faces)
     hosts = [host for host, times in votes.items() if len(times) >= needed]
     kept: list[Rectangle] = []
@@ -193,6 +191,29 @@ def face_panes(
         if all(_apart(host, other) for other in kept):
             kept.append(host)
     return kept
+
+
+def clusters(faces: dict[int, list[Face]]) -> list[tuple[Box, set[int]]]:
+    """Faces of about the same place and size, whenever seen: (median box, when), most often seen first."""
+    groups: list[list[tuple[int, Box]]] = []
+    for t, there in sorted(faces.items()):
+        for face in there:
+            x, y = face.box.centre
+            near = [
+                group
+                for group in groups
+                if np.hypot(group[-1][1].centre[0] - x, group[-1][1].centre[1] - y) < 0.7 * face.box.w
+                and 0.6 < group[-1][1].w / face.box.w < 1.6
+            ]
+            if near:
+                near[0].append((t, face.box))
+            else:
+                groups.append([(t, face.box)])
+    out = []
+    for group in sorted(groups, key=lambda g: -len(g)):
+        x, y, w, h = np.median([(b.x, b.y, b.w, b.h) for _, b in group], axis=0).tolist()
+        out.append((Box(x=x, y=y, w=w, h=h), {t for t, _ in group}))
+    return out
 
 
 def _apart(one: Rectangle, two: Rectangle) -> bool:
@@ -238,7 +259,7 @@ def stimulus_pane(
         rows, columns = motion.inside(host)
         outside_HW[max(rows.start - 2, 0) : rows.stop + 2, max(columns.start - 2, 0) : columns.stop + 2] = False
     moves_HW = motion.moving_HW & outside_HW
-    if moves_HW.sum() < 0.01 * moves_HW.size:
+    if moves_HW.sum() < 4:
         return None
     best, best_score = None, -1.0
     for one in seams.find_rectangles(seen, config.search, hidden_HW):

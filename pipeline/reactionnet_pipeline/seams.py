@@ -47,7 +47,8 @@ class Rectangle:
     """A closed rectangle of borders: pixels x0 <= x < x1, y0 <= y < y1. Sides on the picture's edge are free.
 
     `coverage` is the share of each side (left, top, right, bottom) that shows a border, `decoupling` the share that shows
-    independent motion; both are 1 for free sides.
+    independent motion; both are 1 for free sides. `quality` joins the mean and the weakest coverage, less what speaks
+    against: open corners, neighbours that run on.
     """
 
     x0: int
@@ -56,15 +57,11 @@ class Rectangle:
     y1: int
     coverage: tuple[float, float, float, float]
     decoupling: tuple[float, float, float, float]
+    quality: float = 1.0
 
     @property
     def area(self) -> int:
         return (self.x1 - self.x0) * (self.y1 - self.y0)
-
-    @property
-    def quality(self) -> float:
-        """Mean and weakest side together: one open side spoils a rectangle."""
-        return (sum(self.coverage) / 4 + min(self.coverage)) / 2
 
     @property
     def inside(self) -> tuple[slice, slice]:
@@ -152,6 +149,7 @@ class Search:
     min_divider: float = 0.75  # coverage of a side whose neighbours run on beyond it
     min_decoupling: float = 0.15  # of such a side: a seam between two moving things, not a line within one
     min_side: float = 0.05  # smallest width and height, as a share of the longer side of the picture
+    loose_end: float = 0.1  # quality lost for each neighbour that runs on beyond a side without decoupling
     max_hidden: float = 0.6  # of a side, by a pane on top
     max_lines: int = 40  # candidate lines in each direction
     corner: int = 10  # pixels at each end of a side that tell how it ends
@@ -191,7 +189,7 @@ def find_rectangles(seen: Evidence, search: Search = Search(), hidden_HW: np.nda
     upright, level = shown
     open_N = np.zeros(len(x0_N), np.float32)
     overshot_N = np.zeros(len(x0_N), bool)
-    on_4N = np.ones_like(coverage_4N)  # how far both neighbours of a side run on beyond it
+    on_4N = np.zeros_like(coverage_4N)  # at how many ends the neighbour of a side runs on beyond it
     for across, (x_N, inward_x) in enumerate(((x0_N, 1), (x1_N, -1))):
         for down, (y_N, inward_y) in enumerate(((y0_N, 1), (y1_N, -1))):
             ends_x = upright.share(x_N, y_N, y_N + n * inward_y), level.share(y_N, x_N, x_N + n * inward_x)
@@ -201,12 +199,13 @@ def find_rectangles(seen: Evidence, search: Search = Search(), hidden_HW: np.nda
             open_N = np.maximum(open_N, open_x)
             beyond_x = level.share(y_N, x_N - 2 * n * inward_x, x_N)  # the level side runs on beyond the upright one
             beyond_y = upright.share(x_N, y_N - 2 * n * inward_y, y_N)
-            on_4N[2 * across] = np.minimum(on_4N[2 * across], beyond_x)
-            on_4N[2 * down + 1] = np.minimum(on_4N[2 * down + 1], beyond_y)
+            on_4N[2 * across] += beyond_x > 0.8
+            on_4N[2 * down + 1] += beyond_y > 0.8
     free_4N = np.stack([x0_N == 0, y0_N == 0, x1_N == width, y1_N == height])
-    genuine_4N = free_4N | (on_4N < 0.8) | ((moving_4N >= search.min_decoupling) & (coverage_4N >= search.min_divider))
-    good_N = genuine_4N.all(axis=0) & ~overshot_N
-    quality_N = (coverage_4N.mean(axis=0) + coverage_4N.min(axis=0)) / 2 - 0.2 * open_N
+    seam_4N = free_4N | ((moving_4N >= search.min_decoupling) & (coverage_4N >= search.min_divider))
+    good_N = (seam_4N | (on_4N < 2)).all(axis=0) & ~overshot_N
+    doubt_N = 0.2 * open_N + search.loose_end * (on_4N * ~seam_4N).sum(axis=0)
+    quality_N = (coverage_4N.mean(axis=0) + coverage_4N.min(axis=0)) / 2 - doubt_N
     found = [
         Rectangle(
             x0=int(x0_N[i]),
@@ -215,6 +214,7 @@ def find_rectangles(seen: Evidence, search: Search = Search(), hidden_HW: np.nda
             y1=int(y1_N[i]),
             coverage=tuple(float(v) for v in coverage_4N[:, i]),
             decoupling=tuple(float(v) for v in moving_4N[:, i]),
+            quality=float(quality_N[i]),
         )
         for i in np.argsort(-quality_N, kind="stable")[: 50 * search.max_lines]
         if good_N[i]
