@@ -5,6 +5,7 @@ Times are seconds from the start of the file as a player shows it. Frames count 
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 STIMULUS, REACTION = "stimulus", "reaction"
 
@@ -82,8 +83,90 @@ class Layout:
         """(start_s, end_s, panes) in time order; a pane belongs to every span that it covers."""
         times = sorted({t for pane in self.panes for t in (pane.start_s, pane.end_s)})
         spans = []
-        for start, end in zip(times, times[1:], strict=False):
+        for start, end in pairwise(times):
             panes = tuple(pane for pane in self.panes if pane.start_s <= start and pane.end_s >= end)
             if panes:
                 spans.append((start, end, panes))
         return spans
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One admitted manifest row, as the stages need it. `uri` is absolute; the row's other fields stay on file."""
+
+    video_id: str
+    line: int
+    uri: str
+    split: str
+    sha256: str | None = None
+    subject_ids: tuple[str, ...] = ()
+    start_s: float | None = None
+    end_s: float | None = None
+    layout: Layout | None = None  # drawn by hand
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingested:
+    """A source that lies on this machine and has been probed. `probe` is the file of its `VideoInfo`."""
+
+    source: Source
+    path: str
+    sha256: str
+    probe: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaidOut:
+    """A source with its layout and, if it has one, its sound track resampled (a file, see `sound`)."""
+
+    ingested: Ingested
+    layout: str
+    sound: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A stretch of one layout span: frames `first` to `stop - 1` are written, a second more on each side is decoded."""
+
+    laid_out: LaidOut
+    span: int
+    number: int
+    first: int
+    stop: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentPart:
+    """What one decoded segment left on file: an Arrow table of faces, and the blob that holds the JPEGs."""
+
+    laid_out: LaidOut
+    span: int
+    number: int
+    first: int
+    stop: int
+    table: str
+    blob: str
+    lost: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A run of frames of the one major subject, staged as a part ready for a shard."""
+
+    clip_id: str
+    video_id: str
+    split: str
+    subject_id: str
+    part: str
+    num_bytes: int
+    num_frames: int
+    num_chunks: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoDone:
+    """A source that was built; `summary` is a JSON file with its layout, subjects and counts for tables and report."""
+
+    video_id: str
+    split: str
+    summary: str

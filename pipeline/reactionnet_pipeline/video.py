@@ -100,7 +100,9 @@ def probe(path: Path) -> VideoInfo:
                     continue
                 pts = packet.pts if packet.pts is not None else packet.dts
                 if pts is None:
-                    raise SourceError(Code.UNREADABLE, f"{path.name}: packets without time stamps ({stream.codec.name})")
+                    raise SourceError(
+                        Code.UNREADABLE, f"{path.name}: packets without time stamps ({stream.codec.name})"
+                    )
                 ticks.append(pts)
                 if packet.is_keyframe:
                     keys.append(pts)
@@ -139,7 +141,7 @@ def _rotation(path: Path) -> int:
             for packet in container.demux(stream):
                 try:
                     for frame in packet.decode():
-                        return int(round(-frame.rotation / 90)) % 4 * 90
+                        return round(-frame.rotation / 90) % 4 * 90
                 except av.error.FFmpegError:
                     continue
         except av.error.FFmpegError:
@@ -214,6 +216,7 @@ def read_frames(
     with open_video(path) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
+        current: tuple[View, ...] = ()
         for frame, picture in _decode(container, stream, info, start):
             if frame >= stop:
                 return
@@ -225,7 +228,7 @@ def read_frames(
                 continue
             if (picture.width, picture.height) != _stored_size(info):
                 continue  # a stream that changes its size in mid-file: reported as damaged by its missing numbers
-            if frame == start or views != current:
+            if views != current:
                 current, cutter = views, _Views(stream, info, views)
             yield frame, cutter.cut(picture)
 
@@ -267,7 +270,7 @@ def _decode(container, stream, info: VideoInfo, start: int) -> Iterator[tuple[in
     step: Fraction = stream.time_base
     seconds = info.times_s[_keyframe_before(info, start)] + info.start_s
     try:
-        container.seek(int(round(seconds / step)), stream=stream, backward=True)
+        container.seek(round(seconds / step), stream=stream, backward=True)
     except av.error.FFmpegError:
         container.seek(0)  # a stream without an index: decode from its beginning
     half_a_frame = 0.5 / info.fps

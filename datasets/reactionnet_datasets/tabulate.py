@@ -1,0 +1,119 @@
+"""From a shard to its rows in `tables/frames` and `tables/windows`: the tables are a function of the shards."""
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reactionnet_datasets.sample import Chunk, picture_suffix
+from reactionnet_datasets.shards import BLOCK, ShardInfo, read_index
+from reactionnet_datasets.tables import make_table, schema_of, write_part
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableParts:
+    """The parts of two tables that belong to one shard, relative to the data set's folder, and what they count."""
+
+    frames: str
+    windows: str
+    num_frames: int
+    num_clips: int
+
+
+def read_chunks(root: Path, info: ShardInfo) -> Iterator[tuple[Chunk, dict[str, tuple[int, int]], dict[str, bytes]]]:
+    """Each record's json, where its members lie (suffix to offset and size), and the bytes of its small arrays."""
+    index = read_index(root / info.index)
+    rows = zip(*(index[name].to_pylist() for name in index.column_names), strict=True)
+    with (root / info.path).open("rb") as tar:
+        for _, members in groupby(rows, key=lambda row: row[0]):
+            places = {suffix: (offset, size) for _, suffix, offset, size in members}
+            arrays = {}
+            for suffix, (offset, size) in places.items():
+                if suffix == "json" or suffix.endswith(".npy"):
+                    tar.seek(offset)
+                    arrays[suffix] = tar.read(size)
+            yield Chunk.from_json(arrays["json"]), places, arrays
+
+
+def tabulate(root: Path, info: ShardInfo, labels: Iterable[str], tasks: Iterable[str] = ("all",)) -> TableParts:
+    """Write the table parts of one shard, named like it."""
+    labels, tasks = tuple(labels), tuple(tasks)
+    frames, windows = [], []
+    for chunk, places, arrays in read_chunks(root, info):
+        frames += list(_frame_rows(chunk, places, arrays, info.path, labels, tasks))
+        windows.append(_window_row(chunk, places, info.path))
+    stem = Path(info.path).stem
+    return TableParts(
+        frames=write_part(root, "frames", stem, make_table(frames, schema_of("frames", tasks, labels))),
+        windows=write_part(root, "windows", stem, make_table(windows, schema_of("windows"))),
+        num_frames=len(frames),
+        num_clips=len({row["clip_id"] for row in windows}),
+    )
+
+
+def _frame_rows(
+    chunk: Chunk, places: Mapping[str, Any], arrays: Mapping[str, bytes], shard: str, labels: tuple, tasks: tuple
+) -> Iterator[dict[str, Any]]:
+    pose = np.load(io.BytesIO(arrays["pose.npy"]), allow_pickle=False) if "pose.npy" in arrays else None
+    picture = {suffix[:3]: suffix for suffix in places if ".reaction." in suffix}
+    common = {
+        "key": chunk.key,
+        "dataset": chunk.dataset,
+        "video_id": chunk.video_id,
+        "subject_id": chunk.subject_id,
+        "clip_id": chunk.clip_id,
+        "person": chunk.track,
+        "shard": shard,
+        "folds": list(chunk.folds.items()),
+        **{f"split_{task}": chunk.splits.get(task) for task in tasks},
+    }
+    for place, frame in enumerate(chunk.frames):
+        row = {
+            **common,
+            "frame": frame,
+            "t_s": chunk.t_s[place],
+            "member": f"{chunk.key}.{picture.get(f'{place:03d}', picture_suffix(place, 'reaction'))}",
+            "source_path": chunk.provenance.get("source_path"),
+        }
+        if chunk.face_boxes is not None:
+            row.update(zip(("face_x", "face_y", "face_w", "face_h"), chunk.face_boxes[place], strict=True))
+        if chunk.face_sources is not None:
+            row["face_source"] = chunk.face_sources[place]
+        if pose is not None:
+            row.update(zip(("yaw", "pitch", "roll"), map(float, pose[place]), strict=True))
+        for name in labels:
+            label = chunk.labels.get(name)
+            if label is None:
+                value, mask = None, "not_annotated"
+            elif isinstance(label.mask, str):
+                value, mask = label.value, label.mask
+            else:
+                value, mask = label.value[place], label.mask[place]
+            row[name], row[f"{name}_mask"] = value, mask
+        yield row
+
+
+def _window_row(chunk: Chunk, places: Mapping[str, tuple[int, int]], shard: str) -> dict[str, Any]:
+    return {
+        "key": chunk.key,
+        "dataset": chunk.dataset,
+        "video_id": chunk.video_id,
+        "subject_id": chunk.subject_id,
+        "clip_id": chunk.clip_id,
+        "person": chunk.track,
+        "first_frame": chunk.frames[0],
+        "num_frames": len(chunk.frames),
+        "clip_first_frame": chunk.clip_first_frame,
+        "clip_num_frames": chunk.clip_num_frames,
+        "start_s": chunk.t_s[0],
+        "end_s": chunk.t_s[-1],
+        "fps": chunk.fps,
+        "has_stimulus": any(".stimulus." in suffix for suffix in places),
+        "has_audio": "audio.flac" in places,
+        "shard": shard,
+        "num_bytes": sum(BLOCK + size + -size % BLOCK for _, size in places.values()),
+    }

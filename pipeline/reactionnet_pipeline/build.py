@@ -1,0 +1,209 @@
+"""The Beam graph of a build: sources in, published shards out. One line of wiring a stage."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+
+from reactionnet_datasets.tabulate import tabulate
+from reactionnet_pipeline import clips, plan, progress
+from reactionnet_pipeline.config import Config
+from reactionnet_pipeline.decode import decode_segment
+from reactionnet_pipeline.errors import Code, DeadLetter, SourceError
+from reactionnet_pipeline.ingest import ingest, load_info
+from reactionnet_pipeline.isolated import Isolated
+from reactionnet_pipeline.layout_files import lay_out
+from reactionnet_pipeline.parts import Part, ShardRef
+from reactionnet_pipeline.publish import Settings, Tabulated, publish
+from reactionnet_pipeline.records import Ingested, LaidOut, Segment, SegmentPart, Source, VideoDone
+from reactionnet_pipeline.segment import plan_segments
+from reactionnet_pipeline.sink import WriteToWebDataset
+from reactionnet_pipeline.sound import resample_sound
+
+LABELS = ("scene", "sub_scene")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """All that a build is told. `splits` are those to write; paths are folders."""
+
+    root: str
+    work: str
+    splits: tuple[str, ...]
+    config: Config
+    target_shard_bytes: int
+    max_loss: float
+    tombstones: frozenset[str]
+    versions: tuple[tuple[str, str], ...]
+    facts: str
+
+
+def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
+    """Put the whole job into a pipeline. What it needs beyond `build` lies in the work folder (see `plan`)."""
+    work, config = Path(build.work), build.config
+    sources = (
+        pipeline
+        | "Start" >> beam.Create([build.work])
+        | "ReadSources" >> beam.FlatMap(plan.read_sources, build.splits)
+        | "SpreadSources" >> beam.Reshuffle()
+    )
+    ingested, unfetched = sources | "Ingest" >> Isolated(
+        ingest_one, (work, build.tombstones), "ingest", config.limits.ingest_s, source_of=_itself
+    )
+    laid_out, unlaid = ingested | "LayOut" >> Isolated(
+        lay_out_one, (config, work), "layout", config.limits.layout_s, source_of=_of_ingested
+    )
+    parts, lost = (
+        laid_out
+        | "PlanSegments" >> beam.FlatMap(plan_segments, config.segment.length_s)
+        | "SpreadSegments" >> beam.Reshuffle()
+        | "Decode" >> Isolated(
+            decode_segment, (config.decode, work), "decode", config.limits.decode_s,
+            source_of=_of_segment, span_of=segment_span,
+        )
+    )  # fmt: skip
+    assembled, unassembled = (
+        (parts, lost)
+        | "PartsAndLosses" >> beam.Flatten()
+        | "ToVideo" >> beam.Map(_by_video)
+        | "Barrier1" >> beam.GroupByKey()
+        | "Listed" >> beam.MapTuple(_listed)
+        | "Assemble" >> Isolated(
+            assemble_one, (config.clips, work), "clips", config.limits.clips_s, source_of=_of_group
+        )
+    )  # fmt: skip
+    shards = (
+        assembled
+        | "Clips" >> beam.FlatMap(_parts_of)
+        | "WriteShards" >> WriteToWebDataset(
+            root=build.root,
+            target_bytes=build.target_shard_bytes,
+            late=clips.ChunkJson(build.work, config.clips.dataset, build.versions),
+            done=str(work / "shards"),
+        )
+        | "Tabulate" >> beam.Map(tabulate_one, build.root)
+    )  # fmt: skip
+    settings = Settings(
+        root=build.root,
+        work=build.work,
+        dataset=config.clips.dataset,
+        splits=build.splits,
+        max_loss=build.max_loss,
+        facts=build.facts,
+    )
+    _ = (
+        (
+            shards,
+            assembled | "Done" >> beam.Map(_done_of),
+            assembled | "KeptLetters" >> beam.FlatMap(_letters_of),
+            unfetched,
+            unlaid,
+            unassembled,
+            pipeline | "Empty" >> beam.Create([None]),  # publish even where not one source was admitted
+        )
+        | "Arrivals" >> beam.Flatten()
+        | "ToOne" >> beam.Map(_to_one)
+        | "Barrier3" >> beam.GroupByKey()
+        | "Publish" >> beam.Map(_publish, settings)
+    )
+
+
+def _listed(video_id: str, arrived: Iterable[Any]) -> tuple[str, list[Any]]:
+    return video_id, list(arrived)
+
+
+def _parts_of(video: clips.Assembled) -> tuple[Part, ...]:
+    return video.parts
+
+
+def _letters_of(video: clips.Assembled) -> tuple[DeadLetter, ...]:
+    return video.letters
+
+
+def _done_of(video: clips.Assembled) -> VideoDone:
+    return video.done
+
+
+def _to_one(arrival: Any) -> tuple[int, Any]:
+    return 0, arrival
+
+
+def _publish(keyed: tuple[int, Iterable[Any]], settings: Settings) -> dict[str, Any]:
+    return publish((arrival for arrival in keyed[1] if arrival is not None), settings)
+
+
+def ingest_one(source: Source, work: Path, tombstones: frozenset[str]) -> Ingested:
+    """Stage 0, with the number of frames told to the progress bar."""
+    progress.report(work, "sources", 1)
+    ingested = ingest(source, work, tombstones)
+    progress.report(work, "found", load_info(ingested.probe).num_frames)
+    return ingested
+
+
+def lay_out_one(ingested: Ingested, config: Config, work: Path) -> LaidOut:
+    """Stage 1: the layout and, once there is one, the sound. Raises NO_LAYOUT where no pane shows a reaction."""
+    try:
+        layout = lay_out(ingested, config.layout, work)
+        laid_out = LaidOut(ingested=ingested, layout=layout, sound=resample_sound(ingested, work))
+        if not plan_segments(laid_out, config.segment.length_s):
+            raise SourceError(Code.NO_LAYOUT, "no pane shows a reaction")
+    except SourceError:
+        progress.report(work, "decode", load_info(ingested.probe).num_frames)
+        raise
+    return laid_out
+
+
+def segment_span(segment: Segment) -> tuple[float, float]:
+    """The seconds that are lost with a segment."""
+    info = load_info(segment.laid_out.ingested.probe)
+    return round(float(info.times_s[segment.first]), 3), round(float(info.times_s[segment.stop - 1] + 1 / info.fps), 3)
+
+
+Group = tuple[str, Sequence[SegmentPart | DeadLetter]]
+
+
+def assemble_one(group: Group, config: clips.Config, work: Path) -> clips.Assembled:
+    """Barrier 1 for one video. Where only some segments were lost the others are kept, and the letters say so."""
+    video_id, arrived = group
+    parts = [part for part in arrived if isinstance(part, SegmentPart)]
+    lost = [letter for letter in arrived if isinstance(letter, DeadLetter)]
+    if not parts:
+        first = min(lost, key=lambda letter: letter.lost_start_s or 0.0)
+        raise SourceError(first.code, first.message)
+    assembled = clips.assemble(video_id, parts, config, work)
+    return replace(assembled, letters=(*assembled.letters, *(replace(letter, kept=True) for letter in lost)))
+
+
+def tabulate_one(shard: ShardRef, root: str) -> Tabulated:
+    """The table parts of one shard."""
+    return Tabulated(shard=shard, parts=tabulate(Path(root), shard.info, LABELS))
+
+
+def _itself(source: Source) -> Source:
+    return source
+
+
+def _of_ingested(ingested: Ingested) -> Source:
+    return ingested.source
+
+
+def _of_segment(segment: Segment) -> Source:
+    return segment.laid_out.ingested.source
+
+
+def _by_video(arrived: SegmentPart | DeadLetter) -> tuple[str, SegmentPart | DeadLetter]:
+    return (arrived.video_id if isinstance(arrived, DeadLetter) else _of_part(arrived).video_id), arrived
+
+
+def _of_part(part: SegmentPart) -> Source:
+    return part.laid_out.ingested.source
+
+
+def _of_group(group: Group) -> Source:
+    """A letter for a video at the barrier needs its id and line only; the line travels with parts and letters."""
+    arrived = group[1][0]
+    if isinstance(arrived, DeadLetter):
+        return Source(video_id=arrived.video_id, line=arrived.line or 0, uri="", split="")
+    return _of_part(arrived)

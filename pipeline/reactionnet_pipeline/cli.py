@@ -1,0 +1,421 @@
+"""`reactionnet-build`: reaction videos in, verified shards out.
+
+This module parses, checks and plans; Beam and everything heavy is imported only once there is work to do.
+"""
+
+import difflib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from reactionnet_datasets.sample import canonical_json
+from reactionnet_datasets.shards import MANIFEST, file_sha256, remove_temporaries, write_atomic
+from reactionnet_datasets.splits import LOCK, SPLITS, Assignment, Member, assign, read_lock, write_lock
+from reactionnet_pipeline import plan
+from reactionnet_pipeline.cache import fingerprint, library_versions
+from reactionnet_pipeline.config import Config, with_settings
+from reactionnet_pipeline.errors import RETRYABLE, Code, DeadLetter, SourceError
+from reactionnet_pipeline.gate import DEFAULT_LICENCES, Gate, read_tombstones
+from reactionnet_pipeline.lease import Lease, LeaseHeldError
+from reactionnet_pipeline.manifest import ManifestError, Row, read_manifest, read_overrides
+from reactionnet_pipeline.publish import DEAD_LETTERS, RESULT, published_files_exist
+
+BUILT = "built.json"
+EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 2, 1, 130
+FREE_SPACE_FACTOR = 1.5  # staged pictures and shards together are seldom larger than the sources
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+console = Console(stderr=True, highlight=False)
+
+
+class UserError(Exception):
+    """Something the user can mend: shown as one message, exit code 2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the manifest comes to before anything is opened."""
+
+    rows: tuple[Row, ...]
+    letters: tuple[DeadLetter, ...]
+    assignment: Assignment
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"reactionnet {version('reactionnet')}")
+        raise typer.Exit
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Any option of Apache Beam may follow, such as --runner DataflowRunner.",
+)
+def build(
+    context: typer.Context,
+    sources: Annotated[Path, typer.Option(help="Manifest of sources: JSONL, CSV or Parquet.")] = Path("sources.jsonl"),
+    out: Annotated[Path, typer.Option(help="Folder of the data set.")] = Path("dataset"),
+    split: Annotated[str, typer.Option(help="Which split to write: train, val, test or all.")] = "all",
+    work: Annotated[Path | None, typer.Option(help="Work folder; it may be deleted after. [default: OUT.work]")] = None,
+    workers: Annotated[int, typer.Option(help="Worker processes of the local runner; 0 takes one a core.", min=0)] = 0,
+    allow_license: Annotated[
+        list[str] | None, typer.Option(help="Also allow this SPDX or LicenseRef- identifier.")
+    ] = None,
+    require_consent: Annotated[
+        bool, typer.Option("--require-consent", help="Refuse rows that name no consent.")
+    ] = False,
+    tombstones: Annotated[Path | None, typer.Option(help="Ids or sha256 of sources that were taken down.")] = None,
+    layouts: Annotated[Path | None, typer.Option(help="Layouts drawn by hand (JSONL); they win.")] = None,
+    split_ratio: Annotated[str, typer.Option(help="Shares of train, val, test.")] = "0.8,0.1,0.1",
+    disjoint: Annotated[
+        str, typer.Option(help="What no two splits share: subject, or both (stimulus too).")
+    ] = "subject",
+    target_shard_bytes: Annotated[
+        int, typer.Option(help="Bytes a shard should have at most, on average.", min=4096)
+    ] = 256 << 20,
+    max_loss: Annotated[
+        float, typer.Option(help="Fail where more of the admitted sources is lost.", min=0, max=1)
+    ] = 0.2,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Any other setting: stage.field=value.")] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar, no summary.")] = False,
+    version_: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Build a data set from reaction videos.
+
+    Finds the panes, follows the reactor's face, and writes sharded WebDataset tars with tables and a report. Runs on
+    this machine by default; the same job runs on any Beam runner.
+    """
+    started = time.monotonic()
+    console.quiet = quiet
+    try:
+        splits = _splits(split)
+        gate = Gate(
+            licences=frozenset([*DEFAULT_LICENCES, *(allow_license or ())]),
+            require_consent=require_consent,
+            tombstones=read_tombstones(tombstones) if tombstones else frozenset(),
+        )
+        config = with_settings(Config(), set_ or ())
+        work = work or out.with_name(out.name + ".work")
+        beam_options = _beam_options(context.args)
+        console.print(f"licences allowed: {', '.join(sorted(gate.licences))}", style="dim")
+        made = make_plan(sources, gate, layouts, _ratio(split_ratio), disjoint, _read_lock(out))
+        if not made.rows:
+            raise UserError(_nothing_left(made))
+        for line in _notices(made, splits, disjoint):
+            console.print(line, style="dim")
+        digest = _inputs(made, splits, config, target_shard_bytes, max_loss)
+        if _nothing_to_do(out, work, digest):
+            console.print(f"nothing to do: {out / MANIFEST} is up to date")
+            return
+        with Lease(out):
+            remove_temporaries(out)
+            remove_temporaries(work)
+            _check_space(made, splits, out, work)
+            _write_plan(made, work)
+            result = _run(
+                made,
+                out,
+                work,
+                splits,
+                config,
+                gate,
+                target_shard_bytes,
+                max_loss,
+                workers,
+                beam_options,
+                log_level,
+                quiet,
+            )
+            from reactionnet_pipeline.report import write_report
+
+            facts = {"seconds": round(time.monotonic() - started, 3), **result}
+            write_report(out, work, splits, facts, made.letters)
+            if result["published"]:
+                write_atomic(work / BUILT, canonical_json({"inputs": digest, "dataset": file_sha256(out / MANIFEST)}))
+    except (UserError, ManifestError, LeaseHeldError, ValueError) as error:
+        if type(error) not in (UserError, ManifestError, LeaseHeldError, ValueError):
+            raise
+        console.quiet = False
+        lead = f"{out} is in use by " if isinstance(error, LeaseHeldError) else ""
+        console.print(f"reactionnet-build: {lead}{error}", style="bold red", soft_wrap=True)
+        raise typer.Exit(EXIT_REFUSED) from None
+    except KeyboardInterrupt:
+        console.print("\nstopped; the same command goes on where this one was", style="bold")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    _summarise(result, out, work)
+    raise typer.Exit(0 if result["published"] else EXIT_FAILED)
+
+
+def _splits(split: str) -> tuple[str, ...]:
+    if split not in (*SPLITS, "all"):
+        raise UserError(f"--split {split}: expected train, val, test or all")
+    return SPLITS if split == "all" else (split,)
+
+
+def _ratio(text: str) -> tuple[float, float, float]:
+    try:
+        train, val, test = (float(share) for share in text.split(","))
+    except ValueError:
+        raise UserError(f"--split-ratio {text}: expected three numbers, such as 0.8,0.1,0.1") from None
+    if min(train, val, test) < 0 or train + val + test <= 0:
+        raise UserError(f"--split-ratio {text}: shares are 0 or more, and not all 0")
+    return train, val, test
+
+
+def _read_lock(out: Path) -> dict[str, str]:
+    path = out / LOCK
+    return read_lock(path.read_bytes()) if path.exists() else {}
+
+
+def make_plan(
+    sources: Path,
+    gate: Gate,
+    layouts: Path | None,
+    ratio: tuple[float, float, float],
+    disjoint: str,
+    lock: dict[str, str],
+) -> Plan:
+    """Parse, gate and split the manifest; opens nothing that it names."""
+    if disjoint not in ("subject", "both"):
+        raise UserError(f"--disjoint {disjoint}: expected subject or both")
+    overrides = read_overrides(layouts) if layouts else {}
+    rows, letters = [], []
+    for row in read_manifest(sources):
+        if isinstance(row, DeadLetter):
+            letters.append(row)
+            continue
+        try:
+            gate.check(row)
+        except SourceError as error:
+            letters.append(_letter(row, "gate", error.code, error.message))
+            continue
+        rows.append(replace(row, layout=overrides.pop(row.video_id)) if row.video_id in overrides else row)
+    if strangers := set(overrides) - {letter.video_id for letter in letters}:
+        raise ManifestError(f"{layouts} names videos that the manifest lacks: {', '.join(sorted(strangers)[:20])}")
+    assignment = assign([_member(row, disjoint) for row in rows], ratio, lock)
+    for row in rows:
+        if (why := assignment.conflicts.get(row.video_id)) is not None:
+            letters.append(_letter(row, "split", Code.SPLIT_CONFLICT, why))
+    kept = tuple(row for row in rows if row.video_id in assignment.split_of)
+    return Plan(rows=kept, letters=tuple(letters), assignment=assignment)
+
+
+def _letter(row: Row, stage: str, code: Code, message: str) -> DeadLetter:
+    return DeadLetter(
+        video_id=row.video_id, line=row.line, stage=stage, code=code, message=message, retryable=code in RETRYABLE
+    )
+
+
+def _member(row: Row, disjoint: str) -> Member:
+    ties = [f"subject:{subject}" for subject in row.subject_ids]
+    if disjoint == "both" and row.stimulus_id:
+        ties.append(f"stimulus:{row.stimulus_id}")
+    return Member(video_id=row.video_id, ties=tuple(ties))
+
+
+def _nothing_left(made: Plan) -> str:
+    counts = Counter(str(letter.code) for letter in made.letters)
+    if not counts:
+        return "the manifest has no row"
+    first = made.letters[0]
+    reasons = ", ".join(f"{count} {code}" for code, count in sorted(counts.items()))
+    return f"no source is left to build ({reasons}); the first: line {first.line}, {first.message}"
+
+
+def _notices(made: Plan, splits: Sequence[str], disjoint: str) -> Iterable[str]:
+    counts = Counter(made.assignment.split_of.values())
+    yield "sources: " + ", ".join(f"{counts[split]} {split}" for split in SPLITS)
+    refused = Counter(str(letter.code) for letter in made.letters)
+    if refused:
+        yield "not admitted: " + ", ".join(f"{count} {code}" for code, count in sorted(refused.items()))
+    nameless = sum(not row.subject_ids for row in made.rows)
+    if nameless:
+        yield (
+            f"{nameless} sources name no subject_ids: each counts as a subject of its own, so a person seen in several of"
+            " them may end up in several splits"
+        )
+    for split in splits:
+        if not counts[split]:
+            yield f"the {split} split will be empty"
+    if disjoint == "both" and len(made.rows) > 1 and max(counts.values()) == len(made.rows):
+        yield "shared subjects and stimuli tie all sources into one group: only one split has any"
+
+
+def _inputs(made: Plan, splits: Sequence[str], config: Config, target_shard_bytes: int, max_loss: float) -> str:
+    """A digest of all that decides the output; local files count by size and time of change."""
+    digest = hashlib.sha256()
+    settings = {
+        "splits": splits,
+        "target": target_shard_bytes,
+        "max_loss": max_loss,
+        "lock": dict(made.assignment.lock),
+    }
+    digest.update(fingerprint(config=config, versions=all_versions(), **settings).encode())
+    for letter in made.letters:
+        digest.update(canonical_json(asdict(letter)))
+    for row in made.rows:
+        split = made.assignment.split_of[row.video_id]
+        content = asdict(row)
+        if split in splits and "://" not in row.location:
+            try:
+                stat = Path(row.location).stat()
+                content["file"] = [stat.st_size, stat.st_mtime_ns]
+            except OSError:
+                content["file"] = None
+        digest.update(canonical_json(content))
+    return digest.hexdigest()
+
+
+def _nothing_to_do(out: Path, work: Path, digest: str) -> bool:
+    try:
+        built = json.loads((work / BUILT).read_bytes())
+        return (
+            built["inputs"] == digest and built["dataset"] == file_sha256(out / MANIFEST) and published_files_exist(out)
+        )
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return False
+
+
+def all_versions() -> dict[str, str]:
+    """What goes into every record: our version and those of the libraries that decide pixels."""
+    return {"reactionnet": version("reactionnet"), **library_versions()}
+
+
+def _check_space(made: Plan, splits: Sequence[str], out: Path, work: Path) -> None:
+    """Refuse to start what would clearly fill the disk."""
+    needed = 0.0
+    for row in made.rows:
+        if made.assignment.split_of[row.video_id] in splits and "://" not in row.location:
+            path = Path(row.location)
+            needed += path.stat().st_size * FREE_SPACE_FACTOR if path.is_file() else 0
+    for folder in (out, work):
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise UserError(
+                f"{folder} has {free / 1e9:.1f} GB free; about {needed / 1e9:.1f} GB are needed for these sources."
+                " Free some, or choose another --out and --work"
+            )
+
+
+def _write_plan(made: Plan, work: Path) -> None:
+    plan.write_rows(work, made.rows, made.assignment.split_of)
+    write_atomic(work / "plan" / LOCK, write_lock(made.assignment.lock))
+    letters = b"".join(canonical_json(asdict(letter)) + b"\n" for letter in made.letters)
+    write_atomic(work / "plan" / DEAD_LETTERS, letters)
+    (work / RESULT).unlink(missing_ok=True)
+
+
+def _beam_options(arguments: list[str]) -> list[str]:
+    """Options meant for Beam; a name that Beam does not know either is the user's slip."""
+    if not arguments:
+        return []
+    import argparse
+
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for group in PipelineOptions.__subclasses__():
+        group._add_argparse_args(parser)
+    try:
+        _, unknown = parser.parse_known_args(arguments)
+    except SystemExit:
+        raise UserError(f"Beam refuses these options: {' '.join(arguments)}") from None
+    if unknown:
+        known = ["--sources", "--out", "--split", "--work", "--workers", "--allow-license", "--tombstones", "--layouts",
+                 "--require-consent", "--split-ratio", "--disjoint", "--target-shard-bytes", "--max-loss", "--set"]  # fmt: skip
+        near = difflib.get_close_matches(unknown[0].partition("=")[0], [*known, *parser._option_string_actions], n=1)
+        raise UserError(f"no such option: {unknown[0]}" + (f"; did you mean {near[0]}?" if near else ""))
+    return arguments
+
+
+def _run(
+    made: Plan, out: Path, work: Path, splits: tuple[str, ...], config: Config, gate: Gate, target_shard_bytes: int,
+    max_loss: float, workers: int, beam_options: list[str], log_level: str, quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    from reactionnet_pipeline.build import Build
+    from reactionnet_pipeline.launch import run
+    from reactionnet_pipeline.progress import Watcher
+
+    facts = {"versions": all_versions(), "config": asdict(config), "models": models(config)}
+    job = Build(
+        root=str(out.resolve()),
+        work=str(work.resolve()),
+        splits=splits,
+        config=config,
+        target_shard_bytes=target_shard_bytes,
+        max_loss=max_loss,
+        tombstones=gate.tombstones,
+        versions=tuple(all_versions().items()),
+        facts=json.dumps(facts),
+    )
+    num_sources = sum(made.assignment.split_of[row.video_id] in splits for row in made.rows)
+    started = time.monotonic()
+    with Watcher(work.resolve(), num_sources, quiet) as watcher:
+        run(job, workers or os.cpu_count() or 1, beam_options, log_level)
+    result = json.loads((work / RESULT).read_bytes())
+    seconds = time.monotonic() - started
+    frames = watcher.totals["decode"]
+    return {
+        **result,
+        "pipeline_seconds": round(seconds, 3),
+        "frames_read": frames,
+        "frames_per_s": round(frames / seconds, 2),
+    }
+
+
+def models(config: Config) -> dict[str, str]:
+    """The models whose output is in the shards."""
+    return {
+        "detector": "MTCNN (facenet-pytorch)",
+        "landmarks": "dlib 68 points",
+        "tracker": config.decode.faces.tracker,
+    }
+
+
+def _summarise(result: dict[str, Any], out: Path, work: Path) -> None:
+    counts = result["counts"]
+    if not result["published"]:
+        console.print(
+            f"reactionnet-build: not published: {counts['lost']} of {counts['admitted']} admitted sources were lost"
+            f" ({result['lost']:.0%}, --max-loss allows less); see {work / DEAD_LETTERS}",
+            style="bold red",
+            soft_wrap=True,
+        )
+        return
+    content = json.loads((out / MANIFEST).read_bytes())
+    table = Table(title=str(out))
+    for name in ("split", "sources", "clips", "chunks", "frames", "shards", "lost"):
+        table.add_column(name, justify="left" if name == "split" else "right")
+    for split, entry in content["splits"].items():
+        lost = ", ".join(f"{count} {code}" for code, count in entry["lost"].items()) or "0"
+        numbers = (entry["sources"], entry["clips"], entry["records"], entry["frames"], len(entry["shards"]))
+        table.add_row(split, *map(str, numbers), lost)
+    console.print(table)
+    console.print(f"{result['frames_per_s']:.0f} frames/s; report: {out / 'report.html'}", soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    logging.getLogger().setLevel(logging.WARNING)
+    app()
+
+
+if __name__ == "__main__":
+    main()

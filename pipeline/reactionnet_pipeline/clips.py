@@ -1,0 +1,375 @@
+"""Barrier 1: the segments of a video become clips of one major subject each, staged chunk by chunk for the shards."""
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import soundfile
+
+from reactionnet_datasets.sample import Chunk, Label, canonical_json, chunk_spans, make_key, picture_suffix
+from reactionnet_datasets.shards import write_atomic
+from reactionnet_pipeline import plan, preview, sound
+from reactionnet_pipeline.cache import cached, fingerprint
+from reactionnet_pipeline.decode import read_cuts, read_rows, stimulus_of
+from reactionnet_pipeline.errors import Code, DeadLetter, SourceError
+from reactionnet_pipeline.ingest import load_info
+from reactionnet_pipeline.layout_files import load_layout
+from reactionnet_pipeline.parts import Part, write_part_index
+from reactionnet_pipeline.records import REACTION, Layout, SegmentPart, VideoDone
+from reactionnet_pipeline.subjects import (
+    MAJOR_RULE,
+    Person,
+    Track,
+    choose_major,
+    name_subjects,
+    people,
+    runs,
+    stitch,
+)
+from reactionnet_pipeline.video import VideoInfo
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """`dataset` names the data set in keys' company; a clip below `min_clip_s` is counted and left out."""
+
+    dataset: str = "reactionnet"
+    min_clip_s: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembled:
+    """What became of one video: its clips as parts, its summary on file, and letters for what it lost on the way."""
+
+    done: VideoDone
+    parts: tuple[Part, ...]
+    letters: tuple[DeadLetter, ...]
+
+
+def assemble(video_id: str, parts: Iterable[SegmentPart], config: Config, work: Path) -> Assembled:
+    """Stitch, choose, cut into clips and chunks, and stage. Raises SourceError(NO_FACE) where no clip comes of it."""
+    segments = sorted(parts, key=lambda part: (part.span, part.number))
+    source = segments[0].laid_out.ingested.source
+    key = fingerprint(
+        stage="clips", version=VERSION, config=config, subjects=source.subject_ids, split=source.split,
+        parts=[part.table for part in segments], layout=Path(segments[0].laid_out.layout).name,
+        sound=segments[0].laid_out.sound and Path(segments[0].laid_out.sound).name,
+    )  # fmt: skip
+    found = cached(work, "clips", video_id, key, lambda stem: _Video(segments, config, work, stem).build())
+    done = VideoDone(video_id=video_id, split=source.split, summary=f"clips/{found['summary']}")
+    letters = tuple(
+        DeadLetter(**{**letter, "line": source.line, "code": Code(letter["code"])}) for letter in found["letters"]
+    )
+    return Assembled(done=done, parts=tuple(Part(folder=str(work), **part) for part in found["parts"]), letters=letters)
+
+
+class _Video:
+    """One video at the barrier: its tables open, its people known."""
+
+    def __init__(self, segments: list[SegmentPart], config: Config, work: Path, stem: Path):
+        self.segments, self.config, self.work, self.stem = segments, config, work, stem
+        self.laid_out = segments[0].laid_out
+        self.source = self.laid_out.ingested.source
+        self.info: VideoInfo = load_info(self.laid_out.ingested.probe)
+        self.layout: Layout = load_layout(Path(self.laid_out.layout))
+        self.spans = self.layout.spans()
+        self.tables = [read_rows(work / part.table) for part in segments]
+        self.stimuli = self._stimulus_places()
+
+    def build(self) -> dict[str, Any]:
+        """Stage all clips; the marker's content."""
+        panes = {number: [p for p in span[2] if p.role == REACTION] for number, span in enumerate(self.spans)}
+        persons = people(stitch(self._tracks()), panes)
+        names = name_subjects(persons, self.source.video_id, self.source.subject_ids)
+        order = choose_major(names, persons, self.source.video_id)
+        parts, clips, short = [], [], 0
+        for span in range(len(self.spans)):
+            seen = [n for n in order if any(chain[0].span == span for chain in persons[n].chains)]
+            if not seen:
+                continue
+            for faces in self._clips_of(persons[seen[0]], span):
+                if len(faces) < self.config.min_clip_s * self.info.fps or not (kept := self._pictured(faces)):
+                    short += len(faces)
+                    continue
+                track = str(seen[0])
+                part, facts = self._stage(kept, span, track, names[seen[0]], len(seen))
+                parts.append(part)
+                clips.append({**facts, "num_bytes": part.num_bytes})
+        if not clips:
+            raise SourceError(
+                Code.NO_FACE,
+                f"no face was followed for {self.config.min_clip_s} s in any of the {len(self.layout.panes)} panes"
+                f" ({len(persons)} people, {short} frames in shorter pieces)",
+            )
+        letters = self._letters()
+        summary = self.stem.name + ".summary.json"
+        write_atomic(self.stem.with_name(summary), canonical_json(self._summary(clips, names, persons, short)))
+        return {
+            "summary": summary,
+            "letters": [asdict(letter) for letter in letters],
+            "parts": [{n: v for n, v in asdict(part).items() if n != "folder"} for part in parts],
+        }
+
+    def _tracks(self) -> list[Track]:
+        tracks = []
+        for part, table in zip(self.segments, self.tables, strict=True):
+            pane, track = table["pane"].to_numpy(), table["track"].to_numpy()
+            frames, own = table["frame"].to_numpy(), table["own"].to_numpy()
+            boxes = _matrix(table["box"], 4)
+            for one in np.unique(np.stack([pane, track], 1), axis=0):
+                rows = np.nonzero((pane == one[0]) & (track == one[1]))[0]
+                tracks.append(
+                    Track(
+                        span=part.span,
+                        pane=int(one[0]),
+                        part=part.number,
+                        frames=frames[rows],
+                        boxes=boxes[rows],
+                        own=own[rows],
+                        rows=rows,
+                    )  # fmt: skip
+                )
+        return tracks
+
+    def _clips_of(self, person: Person, span: int) -> Iterator[list[dict[str, Any]]]:
+        """Rows of the person's faces in a span, one list a run of consecutive frames."""
+        number_of = {(part.span, part.number): place for place, part in enumerate(self.segments)}
+        for chain in person.chains:
+            if chain[0].span != span:
+                continue
+            faces: list[dict[str, Any]] = []
+            for track in chain:
+                place = number_of[track.span, track.part]
+                blob = self.segments[place].blob
+                faces += [{**row, "blob": blob} for row in self.tables[place].take(track.rows[track.own]).to_pylist()]
+            faces.sort(key=lambda row: row["frame"])
+            for run in runs(np.array([row["frame"] for row in faces])):
+                yield faces[run]
+
+    def _pictured(self, faces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The frames that are written, where the rate is lowered."""
+        return [row for row in faces if row["offset"] is not None]
+
+    def _stimulus_places(self) -> dict[int, tuple[str, int, int]]:
+        places = {}
+        for part in self.segments:
+            table = read_rows((self.work / part.table).with_suffix(".stimuli"))
+            for frame, offset, size in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):
+                places[frame] = (part.blob, offset, size)
+        return places
+
+    def _stage(
+        self, faces: list[dict], span: int, track: str, subject: str, num_seen: int
+    ) -> tuple[Part, dict[str, Any]]:
+        """Stage the extras of a clip's chunks, and list where all members lie."""
+        video_id, first = self.source.video_id, faces[0]["frame"]
+        clip_id = make_key(video_id, track, first)
+        panes = self.spans[span][2]
+        stimulus = stimulus_of(panes)
+        name = f"{self.stem.name}-{track}-{first:06d}"
+        extras, rows, chunks = io.BytesIO(), [], {}
+        for low, high in chunk_spans(len(faces)):
+            chunk = faces[low:high]
+            key = make_key(video_id, track, chunk[0]["frame"])
+            after_s = faces[high]["t_s"] if high < len(faces) else chunk[-1]["t_s"] + self._frame_s()
+            sound_start_s, samples = self._sound(chunk[0]["t_s"], after_s)
+            members = [
+                ("landmarks.npy", _npy(np.array([row["landmarks"] for row in chunk], np.float32).reshape(-1, 68, 2))),
+                ("pose.npy", _npy(np.array([row["pose"] for row in chunk], np.float32))),
+            ]
+            if samples is not None:
+                members.append(("audio.flac", _flac(samples)))
+            for suffix, data in members:
+                rows.append(_place(key, suffix, f"clips/{name}.blob", extras.tell(), len(data)))
+                extras.write(data)
+            for number, row in enumerate(chunk):
+                rows.append(_place(key, picture_suffix(number, "reaction"), row["blob"], row["offset"], row["size"]))
+            for number, row in enumerate(chunk):
+                if row["frame"] in self.stimuli:
+                    rows.append(_place(key, picture_suffix(number, "stimulus"), *self.stimuli[row["frame"]]))
+            chunks[key] = {
+                "frames": [row["frame"] for row in chunk],
+                "t_s": [round(row["t_s"], 6) for row in chunk],
+                "face_boxes": [row["box"] for row in chunk],
+                "face_sources": [row["source"] for row in chunk],
+                "crop": [[round(number, 5) for number in row["crop"]] for row in chunk],
+                "cuts": self._cuts(span, faces[0]["pane"], chunk),
+                "audio": None
+                if samples is None
+                else {"rate": sound.RATE, "start_s": sound_start_s, "samples": len(samples)},
+            }
+        write_atomic(self.work / "clips" / f"{name}.blob", extras.getvalue())
+        pane = [p for p in panes if p.role == REACTION][faces[0]["pane"]]
+        facts = {
+            "clip_id": clip_id,
+            "video_id": video_id,
+            "subject_id": subject,
+            "track": track,
+            "clip_first_frame": first,
+            "clip_num_frames": len(faces),
+            "fps": round(self.info.fps, 4),
+            "panes": {"reaction": [pane.x, pane.y, pane.w, pane.h]}
+            | ({"stimulus": [stimulus.x, stimulus.y, stimulus.w, stimulus.h]} if stimulus else {}),
+            "major": {"rule": MAJOR_RULE, "seen": num_seen},
+        }
+        write_atomic(self.work / "clips" / f"{name}.facts.json", canonical_json({"clip": facts, "chunks": chunks}))
+        part = write_part_index(self.work, f"clips/{name}.part", clip_id, self.source.split, rows)
+        sizes = [row["box"][2] for row in faces]
+        return part, {
+            "clip_id": clip_id,
+            "subject_id": subject,
+            "chunks": len(chunks),
+            "frames": len(faces),
+            "start_s": faces[0]["t_s"],
+            "end_s": faces[-1]["t_s"],
+            "face_px": float(np.median(sizes)),
+            "sources": {
+                kind: sum(row["source"] == kind for row in faces) for kind in sorted({r["source"] for r in faces})
+            },
+        }
+
+    def _frame_s(self) -> float:
+        return 1 / self.info.fps
+
+    def _sound(self, start_s: float, end_s: float) -> tuple[float, np.ndarray | None]:
+        if self.laid_out.sound is None:
+            return start_s, None
+        first = round(start_s * sound.RATE)
+        samples = sound.read_sound(self.laid_out.sound, start_s, end_s)
+        return round(first / sound.RATE, 6), samples if samples.size else None
+
+    def _cuts(self, span: int, pane: int, chunk: list[dict]) -> dict[str, list[int]]:
+        frames = {row["frame"] for row in chunk}
+        found: dict[str, list[int]] = {}
+        for part in self.segments:
+            if part.span == span:
+                for name, cuts in read_cuts(part, self.work).items():
+                    if name in ("stimulus", f"reaction{pane}"):
+                        here = [frame for frame in cuts if frame in frames]
+                        found.setdefault("stimulus" if name == "stimulus" else "reaction", []).extend(here)
+        return {name: sorted(frames) for name, frames in found.items() if frames}
+
+    def _letters(self) -> list[DeadLetter]:
+        """What could not be decoded: spans inside, and an end that the header promises and the file lacks."""
+        lost = sorted(span for part in self.segments for span in part.lost)
+        common = {"video_id": self.source.video_id, "line": None, "stage": "decode", "retryable": False, "kept": True}
+        letters = [
+            DeadLetter(
+                code=Code.DAMAGED,
+                message=f"frames from {start:.3f} to {end:.3f} s cannot be decoded",
+                lost_start_s=start,
+                lost_end_s=end,
+                **common,
+            )  # fmt: skip
+            for start, end in lost
+        ]
+        if (letter := truncation(self.info)) is not None:
+            letters.append(
+                DeadLetter(code=Code.TRUNCATED, message=letter, lost_start_s=self.info.end_s,
+                           lost_end_s=self.info.duration_s, **common)
+            )  # fmt: skip
+        return letters
+
+    def _summary(self, clips: list[dict], names: list[str], persons: list[Person], short: int) -> dict[str, Any]:
+        ingested = self.laid_out.ingested
+        picture = preview.draw(Path(ingested.path), self.info, self.layout, self._preview_faces(clips), self.stem)
+        return {
+            "video_id": self.source.video_id,
+            "sha256": ingested.sha256,
+            "width": self.info.width,
+            "height": self.info.height,
+            "fps": round(self.info.fps, 4),
+            "num_frames": self.info.num_frames,
+            "duration_s": round(self.info.end_s, 3),
+            "has_audio": self.laid_out.sound is not None,
+            "origin": self.layout.origin,
+            "panes": [asdict(pane) for pane in self.layout.panes],
+            "clips": clips,
+            "people": {name: person.num_frames for name, person in zip(names, persons, strict=True)},
+            "frames_in_short_clips": short,
+            "preview": picture,
+        }
+
+    def _preview_faces(self, clips: list[dict]) -> dict[int, list[dict]]:
+        """Face rows near the middle of the longest clip, for the report's overlay."""
+        longest = max(clips, key=lambda clip: clip["frames"])
+        middle = self.info.frame_at((longest["start_s"] + longest["end_s"]) / 2)
+        for table in self.tables:
+            rows = table.filter(pa.compute.equal(table["frame"], middle)).to_pylist()
+            if rows and any(row["own"] for row in rows):
+                return {middle: rows}
+        return {middle: []}
+
+
+def truncation(info: VideoInfo) -> str | None:
+    """Why a file counts as cut off: the header promises clearly more than there are packets for."""
+    if info.duration_s - info.end_s > max(0.5, 0.01 * info.duration_s):
+        return f"the header promises {info.duration_s:.2f} s, the file holds {info.end_s:.2f} s"
+    return None
+
+
+def _place(key: str, suffix: str, blob: str, offset: int, size: int) -> dict[str, Any]:
+    return {"key": key, "suffix": suffix, "blob": blob, "offset": offset, "size": size}
+
+
+def _matrix(column: pa.ChunkedArray, width: int) -> np.ndarray:
+    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    return array.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+
+
+def _npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def _flac(samples: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, sound.RATE, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
+class ChunkJson:
+    """The late member of a record: what stage 3 knew of a chunk, joined with the manifest row as it is now."""
+
+    work: str
+    dataset: str
+    versions: tuple[tuple[str, str], ...]
+
+    def __call__(self, part: Part) -> dict[str, list[tuple[str, bytes]]]:
+        facts = json.loads((Path(part.folder) / part.index).with_suffix(".facts.json").read_bytes())
+        row = plan.find_row(Path(self.work), facts["clip"]["video_id"])
+        return {
+            key: [("json", chunk_of(key, facts["clip"], chunk, row, self.dataset, dict(self.versions)).to_json())]
+            for key, chunk in facts["chunks"].items()
+        }
+
+
+def chunk_of(
+    key: str, clip: Mapping[str, Any], chunk: Mapping[str, Any], row: Mapping[str, Any], dataset: str, versions: Mapping
+) -> Chunk:
+    """The json member of one record."""
+    labels = {
+        name: Label(space=name, value=row.get(field), mask="valid" if row.get(field) else "not_annotated")
+        for name, field in (("scene", "stimulus_scene"), ("sub_scene", "sub_scene"))
+    }
+    return Chunk(
+        key=key,
+        dataset=dataset,
+        splits={"all": row["split"]},
+        labels=labels,
+        license=row["license"],
+        credit={name: row[name] for name in ("creator", "title") if row.get(name)},
+        stimulus={"id": row["stimulus_id"]} if row.get("stimulus_id") else None,
+        provenance={"versions": dict(versions)},
+        **clip,
+        **chunk,
+    )

@@ -1,0 +1,86 @@
+"""All settings of a build in one place, and `--set stage.field=value` checked against them."""
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from types import UnionType
+from typing import Any
+
+from reactionnet_pipeline.clips import Config as ClipsConfig
+from reactionnet_pipeline.decode import Config as DecodeConfig
+from reactionnet_pipeline.layout import Config as LayoutConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentConfig:
+    """Segments are cut near every `length_s` seconds."""
+
+    length_s: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Seconds after which a stage counts as hung, for one element."""
+
+    ingest_s: float = 1800.0
+    layout_s: float = 900.0
+    decode_s: float = 1800.0
+    clips_s: float = 900.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The settings of all stages."""
+
+    layout: LayoutConfig = field(default_factory=LayoutConfig)
+    segment: SegmentConfig = field(default_factory=SegmentConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    clips: ClipsConfig = field(default_factory=ClipsConfig)
+    limits: Limits = field(default_factory=Limits)
+
+
+def with_settings(config: Config, settings: Iterable[str]) -> Config:
+    """Apply `stage.field=value` texts. ValueError names what is wrong and what is near it."""
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set {setting}: expected stage.field=value")
+        config = _replaced(config, path.strip().split("."), value.strip(), setting)
+    return config
+
+
+def _replaced(part: Any, path: list[str], value: str, setting: str) -> Any:
+    names = [f.name for f in dataclasses.fields(part)]
+    if path[0] not in names:
+        near = difflib.get_close_matches(path[0], names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}"
+        raise ValueError(f"--set {setting}: no setting {path[0]!r} in {type(part).__module__}; {hint}")
+    old = getattr(part, path[0])
+    if dataclasses.is_dataclass(old):
+        if len(path) == 1:
+            raise ValueError(f"--set {setting}: {path[0]} is a group of settings; name one of its fields")
+        return dataclasses.replace(part, **{path[0]: _replaced(old, path[1:], value, setting)})
+    if len(path) > 1:
+        raise ValueError(f"--set {setting}: {path[0]} is one value and has no field {path[1]!r}")
+    kind = typing.get_type_hints(type(part))[path[0]]
+    try:
+        return dataclasses.replace(part, **{path[0]: _parsed(kind, value)})
+    except ValueError as error:
+        raise ValueError(f"--set {setting}: {error}") from None
+
+
+def _parsed(kind: Any, value: str) -> Any:
+    if isinstance(kind, UnionType):
+        if value.lower() in ("none", "null"):
+            return None
+        kind = next(option for option in typing.get_args(kind) if option is not type(None))
+    if typing.get_origin(kind) is tuple:
+        inner = typing.get_args(kind)[0]
+        return tuple(_parsed(inner, item) for item in value.split(",") if item)
+    if kind is bool:
+        if value.lower() not in ("true", "false"):
+            raise ValueError(f"{value!r} is neither true nor false")
+        return value.lower() == "true"
+    return kind(value)

@@ -1,0 +1,49 @@
+"""Run a build's graph: on this machine with Beam's FnApiRunner, or on the runner that the options name."""
+
+import logging
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+
+from reactionnet_pipeline.build import Build, build_graph
+
+# "DirectRunner" would first try to download another runner and fall back without a word
+LOCAL = (None, "DirectRunner", "FnApiRunner", "direct", "local")
+
+
+def run(build: Build, workers: int, beam_options: list[str], log_level: str) -> None:
+    """Run to the end. Whatever the stages raise (faults of ours, not of a source) is raised here."""
+    options = PipelineOptions(beam_options)
+    logs = _log_to(build, log_level)
+    runner = options.view_as(StandardOptions).runner
+    if runner in LOCAL:
+        direct = options.view_as(DirectOptions)
+        if direct.direct_num_workers == 1:  # Beam's default
+            direct.direct_num_workers = workers
+        runner = _local_runner(logs)
+        options.view_as(StandardOptions).runner = None
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    build_graph(pipeline, build)
+    result = pipeline.run()
+    result.wait_until_finish()
+
+
+def _log_to(build: Build, log_level: str) -> Path:
+    folder = Path(build.work) / "logs"
+    folder.mkdir(exist_ok=True)
+    logging.basicConfig(filename=folder / "launcher.log", level=log_level.upper(), force=True)
+    return folder
+
+
+def _local_runner(logs: Path):
+    """Real processes, which write what they have to say to the log folder."""
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", PYTHONSAFEPATH="1")
+    command = f"exec {shlex.quote(sys.executable)} -m reactionnet_pipeline.worker >>{shlex.quote(str(logs / 'workers.log'))} 2>&1"
+    return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))

@@ -1,0 +1,95 @@
+"""Clips on their way into shards: their members lie in files, and a `Part` says where."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.ipc
+
+from reactionnet_datasets.shards import BLOCK, Record, ShardInfo, atomic_file, write_atomic
+
+# `blob` is a file relative to the folder of the part's work
+PART_SCHEMA = pa.schema(
+    [("key", pa.string()), ("suffix", pa.string()), ("blob", pa.string()), ("offset", pa.int64()), ("size", pa.int64())]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A clip whose members lie staged: `index` is an Arrow file of where they are, relative to `folder`."""
+
+    clip_id: str
+    split: str
+    folder: str
+    index: str
+    num_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardRef:
+    """A finished shard."""
+
+    split: str
+    number: int
+    info: ShardInfo
+
+
+Late = Callable[[Part], dict[str, list[tuple[str, bytes]]]]
+
+
+def stage_part(folder: Path, name: str, clip_id: str, split: str, records: Iterable[Record]) -> Part:
+    """Put the members of a clip's records into `folder/name.blob` and `folder/name.part`."""
+    rows, place = [], 0
+    with atomic_file(folder) as (file, naming):
+        for record in records:
+            for suffix, data in record.members:
+                rows.append(
+                    {"key": record.key, "suffix": suffix, "blob": f"{name}.blob", "offset": place, "size": len(data)}
+                )
+                file.write(data)
+                place += len(data)
+        naming.name = f"{name}.blob"
+    return write_part_index(folder, f"{name}.part", clip_id, split, rows)
+
+
+def write_part_index(folder: Path, index: str, clip_id: str, split: str, rows: Sequence[dict]) -> Part:
+    """A part from rows of key, suffix, blob, offset, size: members of one record stand together, in tar order."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, PART_SCHEMA) as writer:
+        writer.write_table(pa.Table.from_pylist(list(rows), schema=PART_SCHEMA))
+    write_atomic(folder / index, sink.getvalue().to_pybytes())
+    num_bytes = sum(BLOCK + row["size"] + -row["size"] % BLOCK for row in rows)
+    return Part(clip_id=clip_id, split=split, folder=str(folder), index=index, num_bytes=num_bytes)
+
+
+def _rows(part: Part) -> list[dict]:
+    with pa.memory_map(str(Path(part.folder) / part.index)) as source:
+        return pa.ipc.open_file(source).read_all().to_pylist()
+
+
+def read_records(parts: Sequence[Part], late: Late | None) -> Iterator[Record]:
+    """The parts' records in order; what comes late (labels, captions, ids) stands first in each."""
+    for part in parts:
+        extra = late(part) if late else {}
+        with ExitStack() as stack:
+            files: dict[str, BinaryIO] = {}
+            key, members = None, []
+            for row in _rows(part):
+                if row["key"] != key:
+                    if key is not None:
+                        yield Record(key=key, members=tuple(members))
+                    key, members = row["key"], list(extra.get(row["key"], ()))
+                if row["blob"] not in files:
+                    files[row["blob"]] = stack.enter_context((Path(part.folder) / row["blob"]).open("rb"))
+                files[row["blob"]].seek(row["offset"])
+                data = files[row["blob"]].read(row["size"])
+                if len(data) != row["size"]:
+                    raise OSError(
+                        f"{row['blob']} is shorter than its index says: the work folder is damaged, delete it"
+                    )
+                members.append((row["suffix"], data))
+            if key is not None:
+                yield Record(key=key, members=tuple(members))

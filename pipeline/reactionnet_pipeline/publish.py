@@ -1,0 +1,261 @@
+"""Stage 8: count, write the small tables, and replace `dataset.json` last of all."""
+
+import hashlib
+import json
+import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.ipc
+
+from reactionnet_datasets.sample import canonical_json
+from reactionnet_datasets.shards import read_manifest, write_atomic, write_manifest
+from reactionnet_datasets.splits import LOCK, SPLITS
+from reactionnet_datasets.tables import make_table, schema_of, write_part
+from reactionnet_datasets.tabulate import TableParts
+from reactionnet_pipeline import plan
+from reactionnet_pipeline.errors import Code, DeadLetter
+from reactionnet_pipeline.parts import ShardRef
+from reactionnet_pipeline.records import VideoDone
+
+DEAD_LETTERS = "dead_letters.jsonl"
+RESULT = "result.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tabulated:
+    """A shard with its table parts."""
+
+    shard: ShardRef
+    parts: TableParts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What publishing needs to know; `facts` go into `dataset.json` as they are."""
+
+    root: str
+    work: str
+    dataset: str
+    splits: tuple[str, ...]
+    max_loss: float
+    facts: str
+
+
+Arrival = Tabulated | VideoDone | DeadLetter
+
+
+def publish(arrivals: Iterable[Arrival], settings: Settings) -> dict[str, Any]:
+    """Publish what was built, or say in WORK/result.json why not: too much was lost. Raises where counts do not balance."""
+    root, work = Path(settings.root), Path(settings.work)
+    shards, videos, letters = [], [], []
+    for arrival in arrivals:
+        {Tabulated: shards, VideoDone: videos, DeadLetter: letters}[type(arrival)].append(arrival)
+    shards.sort(key=lambda s: (SPLITS.index(s.shard.split), s.shard.number))
+    videos.sort(key=lambda video: video.video_id)
+    letters.sort(key=_letter_order)
+    counts = _balance(work, settings, videos, letters)
+    lost = counts["lost"] / counts["admitted"] if counts["admitted"] else 0.0
+    result: dict[str, Any] = {"counts": counts, "lost": lost, "published": lost <= settings.max_loss}
+    all_letters = _merged_letters(root, work, settings, letters)
+    if lost > settings.max_loss:
+        write_atomic(work / DEAD_LETTERS, all_letters)
+    else:
+        content = _content(root, work, settings, shards, videos, letters)
+        write_atomic(root / LOCK, (work / "plan" / LOCK).read_bytes())
+        write_atomic(root / DEAD_LETTERS, all_letters)
+        content["dead_letters"] = {"sha256": hashlib.sha256(all_letters).hexdigest(), "lines": all_letters.count(b"\n")}
+        before = _listed(root)
+        result["dataset_sha256"] = write_manifest(root, content)
+        _remove_unlisted(root, before | files_of(content))
+    write_atomic(work / RESULT, canonical_json(result))
+    return result
+
+
+def _letter_order(letter: DeadLetter) -> tuple:
+    return (letter.line or 0, letter.video_id, letter.stage, letter.code, letter.lost_start_s or 0.0)
+
+
+def _balance(work: Path, settings: Settings, videos: list[VideoDone], letters: list[DeadLetter]) -> dict[str, int]:
+    """Every admitted source of the built splits is either built or dead, none is both."""
+    with pa.memory_map(str(work / plan.ROWS)) as source:
+        rows = pa.ipc.open_file(source).read_all()["row"].to_pylist()
+    admitted = {row["video_id"] for row in map(json.loads, rows) if row["split"] in settings.splits}
+    built = [video.video_id for video in videos]
+    dead = [letter.video_id for letter in letters if not letter.kept and letter.video_id in admitted]
+    if Counter(built + dead) != Counter(admitted):
+        wrong = sorted((Counter(admitted) - Counter(built + dead)) + (Counter(built + dead) - Counter(admitted)))
+        raise RuntimeError(f"sources in and out do not balance, {len(wrong)} are missing or doubled: {wrong[:20]}")
+    return {"admitted": len(admitted), "built": len(built), "lost": len(dead)}
+
+
+def _merged_letters(root: Path, work: Path, settings: Settings, letters: list[DeadLetter]) -> bytes:
+    """The letters of this run, those of the manifest and the gate, and of other splits those that were published."""
+    others = []
+    gate = [json.loads(line) for line in (work / "plan" / DEAD_LETTERS).read_bytes().splitlines()]
+    if (root / DEAD_LETTERS).exists() and set(settings.splits) != set(SPLITS):
+        for line in (root / DEAD_LETTERS).read_bytes().splitlines():
+            letter = json.loads(line)
+            try:
+                row = plan.find_row(work, letter["video_id"])
+            except KeyError:
+                continue  # refused now, or gone from the manifest: the gate has its say below
+            if row["split"] not in settings.splits:
+                others.append({**letter, "line": row["line"]})
+    found = [DeadLetter(**{**letter, "code": Code(letter["code"])}) for letter in [*gate, *others]]
+    everything = sorted([*letters, *found], key=_letter_order)
+    return b"".join(canonical_json(asdict(letter)) + b"\n" for letter in everything)
+
+
+def _content(
+    root: Path,
+    work: Path,
+    settings: Settings,
+    shards: list[Tabulated],
+    videos: list[VideoDone],
+    letters: list[DeadLetter],
+) -> dict[str, Any]:
+    """What `dataset.json` will say; writes the tables of videos and people."""
+    summaries = {video.video_id: json.loads((work / video.summary).read_bytes()) for video in videos}
+    splits = {}
+    for split in settings.splits:
+        here = [s for s in shards if s.shard.split == split]
+        mine = [video for video in videos if video.split == split]
+        rows = _rows(work, settings, split, [summaries[video.video_id] for video in mine])
+        tables = {
+            name: [write_part(root, name, split, make_table(content, schema_of(name)))]
+            for name, content in rows.items()
+        }
+        tables["frames"] = [s.parts.frames for s in here]
+        tables["windows"] = [s.parts.windows for s in here]
+        splits[split] = {
+            "shards": [
+                {**asdict(s.shard.info), "frames": s.parts.num_frames, "clips": s.parts.num_clips} for s in here
+            ],
+            "tables": tables,
+            "sources": len(mine),
+            "clips": sum(s.parts.num_clips for s in here),
+            "frames": sum(s.parts.num_frames for s in here),
+            "records": sum(s.shard.info.records for s in here),
+            "lost": _lost(work, split, letters),
+        }
+    old = _old_splits(root)
+    merged = {split: splits.get(split) or old.get(split) for split in SPLITS if split in splits or split in old}
+    return {
+        "dataset": settings.dataset,
+        "splits": merged,
+        "instruction_set": instruction_set(),
+        **json.loads(settings.facts),
+    }
+
+
+def _lost(work: Path, split: str, letters: list[DeadLetter]) -> dict[str, int]:
+    codes = [x.code for x in letters if not x.kept and plan.find_row(work, x.video_id)["split"] == split]
+    return dict(sorted(Counter(str(code) for code in codes).items()))
+
+
+def _old_splits(root: Path) -> dict[str, Any]:
+    try:
+        return read_manifest(root)["splits"]
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _rows(work: Path, settings: Settings, split: str, summaries: list[dict]) -> dict[str, list[dict]]:
+    layouts, sources, people = [], [], {}
+    for summary in summaries:
+        row = plan.find_row(work, summary["video_id"])
+        layouts += [{"video_id": summary["video_id"], "origin": summary["origin"], **pane} for pane in summary["panes"]]
+        taken = ("width", "height", "fps", "num_frames", "duration_s", "has_audio", "sha256")
+        given = (
+            "uri",
+            "license",
+            "creator",
+            "title",
+            "consent",
+            "stimulus_id",
+            "stimulus_scene",
+            "sub_scene",
+            "subject_ids",
+        )
+        sources.append(
+            {
+                "video_id": summary["video_id"],
+                "dataset": settings.dataset,
+                "split": split,
+                **{name: summary[name] for name in taken},
+                **{name: row.get(name) for name in given},
+                "clips": len(summary["clips"]),
+                "frames": sum(clip["frames"] for clip in summary["clips"]),
+                "extra": canonical_json(row["extra"]).decode() if row["extra"] else None,
+            }
+        )
+        for clip in summary["clips"]:
+            known = clip["subject_id"] in row["subject_ids"]
+            people.setdefault((clip["subject_id"], "manifest" if known else "video"), []).append((summary, clip))
+    subjects = [
+        {
+            "subject_id": subject,
+            "dataset": settings.dataset,
+            "split": split,
+            "id_origin": origin,
+            "num_videos": len({summary["video_id"] for summary, _ in seen}),
+            "num_clips": len(seen),
+            "num_frames": sum(clip["frames"] for _, clip in seen),
+            "face_px": _median([clip["face_px"] for _, clip in seen]),
+        }
+        for (subject, origin), seen in sorted(people.items())
+    ]
+    return {"layouts": layouts, "sources": sources, "subjects": subjects, "captions": []}
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def instruction_set() -> str:
+    """The processor's kind, as far as it can change a bit of a result: machine and widest vector unit."""
+    from numpy._core._multiarray_umath import __cpu_features__ as features
+
+    widest = [name for name in ("AVX512_SKX", "AVX512F", "AVX2", "AVX", "SSE42", "ASIMD") if features.get(name)]
+    return f"{platform.machine()} {widest[0] if widest else 'baseline'}"
+
+
+def files_of(content: Mapping[str, Any]) -> set[str]:
+    """All files that a manifest lists, relative to the data set's folder."""
+    files: set[str] = set()
+    for split in content.get("splits", {}).values():
+        files |= {shard[name] for shard in split["shards"] for name in ("path", "index")}
+        files |= {part for parts in split["tables"].values() for part in parts}
+    return files
+
+
+def _listed(root: Path) -> set[str]:
+    try:
+        return files_of(read_manifest(root))
+    except (FileNotFoundError, ValueError):
+        return set()
+
+
+def _remove_unlisted(root: Path, listed: set[str]) -> None:
+    """Delete shards and tables that neither this manifest nor the one just replaced lists: its readers may be reading."""
+    for folder in ("shards", "tables"):
+        for path in (root / folder).rglob("*"):
+            if path.is_file() and path.relative_to(root).as_posix() not in listed:
+                path.unlink()
+
+
+def published_files_exist(root: Path) -> bool:
+    """Whether everything that `dataset.json` lists is there, by name and, for shards, by size."""
+    try:
+        content = read_manifest(root)
+    except (FileNotFoundError, ValueError):
+        return False
+    if not all((root / name).is_file() for name in files_of(content)):
+        return False
+    shards = [shard for split in content["splits"].values() for shard in split["shards"]]
+    return all((root / shard["path"]).stat().st_size == shard["num_bytes"] for shard in shards)

@@ -1,0 +1,71 @@
+"""The sound track of a source, resampled once: 16 kHz, mono, 16 bit, sample 0 at second 0 of the video."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+
+from reactionnet_datasets.shards import atomic_file
+from reactionnet_pipeline.cache import cached, fingerprint, library_versions
+from reactionnet_pipeline.ingest import load_info
+from reactionnet_pipeline.records import Ingested
+from reactionnet_pipeline.video import open_video
+
+VERSION = 1
+RATE = 16_000
+GAP_S = 0.1  # a longer hole between time stamps is a hole in the sound, filled with silence and recorded
+
+
+def resample_sound(ingested: Ingested, work: Path) -> str | None:
+    """File of raw little-endian int16 samples, or None where the source has no sound that decodes."""
+    if not load_info(ingested.probe).has_audio:
+        return None
+    key = fingerprint(stage="sound", version=VERSION, content=ingested.sha256, av=library_versions()["av"])
+    name = ingested.source.video_id
+    found = cached(work, "sound", name, key, lambda stem: _resample(Path(ingested.path), stem))
+    return str(work / "sound" / found["file"]) if found["samples"] else None
+
+
+def _resample(path: Path, stem: Path) -> dict:
+    samples, gaps = 0, []
+    with open_video(path) as container, atomic_file(stem.parent) as (file, naming):
+        start_s = (container.start_time or 0) / av.time_base
+        stream = container.streams.audio[0]
+        stream.codec_context.thread_count = 1
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+
+        def write(frames: list[av.AudioFrame]) -> int:
+            pieces = [frame.to_ndarray().reshape(-1).astype("<i2") for frame in frames]
+            file.write(b"".join(piece.tobytes() for piece in pieces))
+            return sum(len(piece) for piece in pieces)
+
+        for frame in _decoded(container, stream):
+            if frame.time is not None:
+                behind = round((frame.time - start_s) * RATE) - samples
+                if behind > GAP_S * RATE:
+                    gaps.append([samples / RATE, (samples + behind) / RATE])
+                    file.write(bytes(2 * behind))
+                    samples += behind
+            frame.pts = None  # the resampler would fill holes by its own rule
+            samples += write(resampler.resample(frame))
+        samples += write(resampler.resample(None))
+        naming.name = stem.name + ".pcm"
+    return {"file": naming.name, "samples": samples, "gaps": gaps}
+
+
+def _decoded(container, stream):
+    """Audio frames; what does not decode is left out and shows as a gap."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            yield from next(packets).decode()
+        except (StopIteration, av.error.EOFError):
+            return
+        except av.error.FFmpegError:
+            continue
+
+
+def read_sound(file: str, start_s: float, end_s: float) -> np.ndarray:
+    """Samples from `start_s` up to `end_s`, int16; fewer than asked for where the sound ends before."""
+    first, stop = round(start_s * RATE), round(end_s * RATE)
+    return np.fromfile(file, "<i2", count=max(stop - first, 0), offset=2 * first)
