@@ -548,14 +548,14 @@ def _encode(path: Path, composition: Composition) -> None:
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.time_base = video.codec_context.time_base = Fraction(1, composition.fps)
         video.codec_context.thread_count = 1
-        video.options = {"preset": "veryfast", "flags": "+bitexact"}
+        video.options = {"preset": "superfast", "flags": "+bitexact"}
         if composition.bit_rate:
             video.bit_rate = composition.bit_rate
         else:
             video.options = {**video.options, "crf": str(composition.crf)}
         if composition.sound:
             audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="stereo")
-            audio.options = {"flags": "+bitexact"}
+            audio.options = {"flags": "+bitexact", "aac_coder": "fast"}
         for tick, picture in pictures(composition):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.rot90(picture, turns)), format="rgb24")
             frame.pts = tick

@@ -106,7 +106,8 @@ class Reactor:
         body_x = (self.u_HW - 0.5 * pose.x - BODY_LEFT) * UNIT
         body_y = (self.v_HW - 0.3 * pose.y - BODY_TOP) * UNIT
         self._lay(canvas, person, self.body, (body_x, body_y))
-        head = np.dstack([self.head.face(pose), self.head.alpha_HW])
+        head = cv2.cvtColor(self.head.face(pose), cv2.COLOR_RGB2RGBA)
+        head[..., 3] = self.head.alpha_HW
         self._lay(canvas, person, self._shrunk(head), self._turned(pose))
         return canvas, person
 

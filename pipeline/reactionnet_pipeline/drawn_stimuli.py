@@ -15,6 +15,13 @@ from reactionnet_pipeline.drawn_heads import smooth_noise
 
 FPS = 25.0
 Size = tuple[int, int]
+SEASONS = [  # high sky, low sky, ground
+    ((90, 150, 220), (215, 225, 235), (80, 130, 60)),
+    ((240, 150, 90), (250, 220, 170), (150, 90, 50)),
+    ((20, 25, 60), (70, 60, 110), (50, 70, 90)),
+    ((150, 190, 225), (235, 240, 245), (205, 210, 220)),
+    ((110, 170, 200), (240, 220, 180), (200, 165, 105)),
+]
 
 
 def _colours(rng: np.random.Generator, count: int) -> list[list[int]]:
@@ -51,16 +58,17 @@ def landscape(seed: int, size: Size = (640, 360), duration_s: float = 4.0) -> Cl
     rng, (width, height) = np.random.default_rng(seed), size
     far = width * 3
     columns = np.arange(far)
-    sky = np.linspace((90, 150, 220), (215, 225, 235), height)[:, None] + np.zeros((1, far, 1))
+    high, low, ground = SEASONS[seed % len(SEASONS)]
+    sky = np.linspace(high, low, height)[:, None] + np.zeros((1, far, 1))
     clouds = np.clip(smooth_noise(rng, (height, far), height // 4) * 1.4 - 0.3, 0, 1)
     clouds *= np.linspace(1, 0, height)[:, None]
     layers = [(np.clip(sky + 110 * clouds[..., None], 0, 255).astype(np.uint8), np.full((height, far), True), 0.15)]
     for depth in range(3):
-        green = np.array([70 + 20 * depth, 130 - 10 * depth, 60]) * rng.uniform(0.7, 1.1)
-        rough = 1 + 0.25 * smooth_noise(rng, (height, far), 5) + 0.2 * smooth_noise(rng, (height, far), 30)
+        soil = np.array(ground) * (1.1 - 0.15 * depth) * rng.uniform(0.8, 1.1)
+        rough = 1 + 0.14 * smooth_noise(rng, (height, far), 5) + 0.2 * smooth_noise(rng, (height, far), 30)
         waves = sum(np.sin(columns * rng.uniform(1, 5) * 6.3 / far + rng.uniform(0, 6)) for _ in range(4))
         crest = height * (0.45 + 0.17 * depth) - waves * height * 0.035
-        hill = np.clip(green * rough[..., None], 0, 255).astype(np.uint8)
+        hill = np.clip(soil * rough[..., None], 0, 255).astype(np.uint8)
         solid = np.arange(height)[:, None] > crest
         for x in rng.integers(40, far - 40, 14 * (depth + 1)):
             tall = int(height * (0.05 + 0.06 * depth) * rng.uniform(0.7, 1.4))
@@ -68,7 +76,7 @@ def landscape(seed: int, size: Size = (640, 360), duration_s: float = 4.0) -> Cl
             tree = np.zeros((height, far), np.uint8)
             cv2.line(tree, (int(x), foot), (int(x), foot - tall), 1, max(2, tall // 9))
             cv2.circle(tree, (int(x), foot - tall), tall // 2, 2, -1)
-            hill[tree == 1], hill[tree == 2] = (80, 55, 40), (green * 0.55).astype(np.uint8)
+            hill[tree == 1], hill[tree == 2] = (80, 55, 40), (soil * 0.55).astype(np.uint8)
             solid |= tree > 0
         layers.append((hill, solid, 0.25 + 0.4 * depth))
     frames = []
