@@ -155,12 +155,11 @@ def scan_tar(path: Path) -> pa.Table:
         for info in tar:
             key, _, suffix = info.name.partition(".")
             rows.append((key, suffix, info.offset_data, info.size))
-    columns = list(zip(*rows, strict=True)) or [[]] * len(INDEX_SCHEMA)
-    return pa.table(dict(zip(INDEX_SCHEMA.names, map(list, columns), strict=True)), schema=INDEX_SCHEMA)
+    return pa.Table.from_pylist([dict(zip(INDEX_SCHEMA.names, row, strict=True)) for row in rows], schema=INDEX_SCHEMA)
 
 
 def place_of(clip_id: str) -> int:
-    """Where a clip stands among all: 64 bits of a salted sha256. Order and shard follow from it, for any input order."""
+    """Where a clip stands among all: 64 bits of a salted sha256. Order and shard follow from it alone."""
     return int.from_bytes(hashlib.sha256(f"{SALT}:{clip_id}".encode()).digest()[:8], "big")
 
 

@@ -2,10 +2,10 @@
 
 Linux wheels of torchvision link libtorch_cuda. Beside a CPU torch their extension cannot be loaded and `import
 torchvision` dies with "operator torchvision::nms does not exist", although its models and transforms are pure Python;
-facenet-pytorch and transformers' image models go down with it. `ensure()` declares the two operators whose fake kernels
-torchvision registers at import time and gives nms a NumPy kernel. Where torchvision is healthy it does nothing; a broken
-pair beside a CUDA or ROCm torch still raises. Call it before every import of torchvision, facenet_pytorch or a
-transformers model. `torchvision.io` stays unavailable after a repair.
+facenet-pytorch and transformers' image models go down with it. `ensure()` declares the two operators whose fake
+kernels torchvision registers at import time and gives nms a NumPy kernel. Where torchvision is healthy it does
+nothing; a broken pair beside a CUDA or ROCm torch still raises. Call it before every import of torchvision,
+facenet_pytorch or a transformers model. `torchvision.io` stays unavailable after a repair.
 """
 
 import importlib
@@ -36,7 +36,7 @@ def ensure() -> Literal["native", "repaired"]:
     library.impl("nms", _nms, "CPU")
     _libraries.append(library)
     importlib.import_module("torchvision")
-    importlib.import_module("torchvision.ops.boxes")._assert_has_ops = lambda: None
+    setattr(importlib.import_module("torchvision.ops.boxes"), "_assert_has_ops", lambda: None)  # noqa: B010
     return "repaired"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import apache_beam as beam
 
 from reactionnet_datasets.tabulate import tabulate
-from reactionnet_pipeline import clips, plan, progress
+from reactionnet_pipeline import admitted, clips, progress
 from reactionnet_pipeline.config import Config
 from reactionnet_pipeline.decode import decode_segment
 from reactionnet_pipeline.errors import Code, DeadLetter, SourceError
@@ -46,7 +46,7 @@ def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
     sources = (
         pipeline
         | "Start" >> beam.Create([build.work])
-        | "ReadSources" >> beam.FlatMap(plan.read_sources, build.splits)
+        | "ReadSources" >> beam.FlatMap(admitted.read_sources, build.splits)
         | "SpreadSources" >> beam.Reshuffle()
     )
     ingested, unfetched = sources | "Ingest" >> Isolated(

@@ -4,15 +4,13 @@ This module parses, checks and plans; Beam and everything heavy is imported only
 """
 
 import difflib
-import hashlib
 import json
 import logging
 import os
 import shutil
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,19 +19,25 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from reactionnet_datasets.sample import canonical_json
-from reactionnet_datasets.shards import MANIFEST, file_sha256, remove_temporaries, write_atomic
-from reactionnet_datasets.splits import LOCK, SPLITS, Assignment, Member, assign, read_lock, write_lock
-from reactionnet_pipeline import plan
-from reactionnet_pipeline.cache import fingerprint, library_versions
+from reactionnet_datasets.shards import MANIFEST, remove_temporaries
+from reactionnet_datasets.splits import LOCK, SPLITS, read_lock
 from reactionnet_pipeline.config import Config, with_settings
-from reactionnet_pipeline.errors import RETRYABLE, Code, DeadLetter, SourceError
 from reactionnet_pipeline.gate import DEFAULT_LICENCES, Gate, read_tombstones
 from reactionnet_pipeline.lease import Lease, LeaseHeldError
-from reactionnet_pipeline.manifest import ManifestError, Row, read_manifest, read_overrides
-from reactionnet_pipeline.publish import DEAD_LETTERS, RESULT, published_files_exist
+from reactionnet_pipeline.manifest import ManifestError
+from reactionnet_pipeline.plan import (
+    Plan,
+    all_versions,
+    inputs_digest,
+    make_plan,
+    note_built,
+    nothing_left,
+    nothing_to_do,
+    notices,
+    write_plan,
+)
+from reactionnet_pipeline.publish import DEAD_LETTERS, RESULT
 
-BUILT = "built.json"
 EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 2, 1, 130
 FREE_SPACE_FACTOR = 1.5  # staged pictures and shards together are seldom larger than the sources
 
@@ -43,15 +47,6 @@ console = Console(stderr=True, highlight=False)
 
 class UserError(Exception):
     """Something the user can mend: shown as one message, exit code 2."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What the manifest comes to before anything is opened."""
-
-    rows: tuple[Row, ...]
-    letters: tuple[DeadLetter, ...]
-    assignment: Assignment
 
 
 def _version(value: bool) -> None:
@@ -116,18 +111,18 @@ def build(
         console.print(f"licences allowed: {', '.join(sorted(gate.licences))}", style="dim")
         made = make_plan(sources, gate, layouts, _ratio(split_ratio), disjoint, _read_lock(out))
         if not made.rows:
-            raise UserError(_nothing_left(made))
-        for line in _notices(made, splits, disjoint):
+            raise UserError(nothing_left(made))
+        for line in notices(made, splits, disjoint):
             console.print(line, style="dim")
-        digest = _inputs(made, splits, config, target_shard_bytes, max_loss)
-        if _nothing_to_do(out, work, digest):
+        digest = inputs_digest(made, splits, config, target_shard_bytes, max_loss)
+        if nothing_to_do(out, work, digest):
             console.print(f"nothing to do: {out / MANIFEST} is up to date")
             return
         with Lease(out):
             remove_temporaries(out)
             remove_temporaries(work)
             _check_space(made, splits, out, work)
-            _write_plan(made, work)
+            write_plan(made, work)
             result = _run(
                 made,
                 out,
@@ -145,9 +140,9 @@ def build(
             from reactionnet_pipeline.report import write_report
 
             facts = {"seconds": round(time.monotonic() - started, 3), **result}
-            write_report(out, work, splits, facts, made.letters)
+            write_report(out, work, splits, facts, len(made.letters))
             if result["published"]:
-                write_atomic(work / BUILT, canonical_json({"inputs": digest, "dataset": file_sha256(out / MANIFEST)}))
+                note_built(out, work, digest)
     except (UserError, ManifestError, LeaseHeldError, ValueError) as error:
         if type(error) not in (UserError, ManifestError, LeaseHeldError, ValueError):
             raise
@@ -183,120 +178,6 @@ def _read_lock(out: Path) -> dict[str, str]:
     return read_lock(path.read_bytes()) if path.exists() else {}
 
 
-def make_plan(
-    sources: Path,
-    gate: Gate,
-    layouts: Path | None,
-    ratio: tuple[float, float, float],
-    disjoint: str,
-    lock: dict[str, str],
-) -> Plan:
-    """Parse, gate and split the manifest; opens nothing that it names."""
-    if disjoint not in ("subject", "both"):
-        raise UserError(f"--disjoint {disjoint}: expected subject or both")
-    overrides = read_overrides(layouts) if layouts else {}
-    rows, letters = [], []
-    for row in read_manifest(sources):
-        if isinstance(row, DeadLetter):
-            letters.append(row)
-            continue
-        try:
-            gate.check(row)
-        except SourceError as error:
-            letters.append(_letter(row, "gate", error.code, error.message))
-            continue
-        rows.append(replace(row, layout=overrides.pop(row.video_id)) if row.video_id in overrides else row)
-    if strangers := set(overrides) - {letter.video_id for letter in letters}:
-        raise ManifestError(f"{layouts} names videos that the manifest lacks: {', '.join(sorted(strangers)[:20])}")
-    assignment = assign([_member(row, disjoint) for row in rows], ratio, lock)
-    for row in rows:
-        if (why := assignment.conflicts.get(row.video_id)) is not None:
-            letters.append(_letter(row, "split", Code.SPLIT_CONFLICT, why))
-    kept = tuple(row for row in rows if row.video_id in assignment.split_of)
-    return Plan(rows=kept, letters=tuple(letters), assignment=assignment)
-
-
-def _letter(row: Row, stage: str, code: Code, message: str) -> DeadLetter:
-    return DeadLetter(
-        video_id=row.video_id, line=row.line, stage=stage, code=code, message=message, retryable=code in RETRYABLE
-    )
-
-
-def _member(row: Row, disjoint: str) -> Member:
-    ties = [f"subject:{subject}" for subject in row.subject_ids]
-    if disjoint == "both" and row.stimulus_id:
-        ties.append(f"stimulus:{row.stimulus_id}")
-    return Member(video_id=row.video_id, ties=tuple(ties))
-
-
-def _nothing_left(made: Plan) -> str:
-    counts = Counter(str(letter.code) for letter in made.letters)
-    if not counts:
-        return "the manifest has no row"
-    first = made.letters[0]
-    reasons = ", ".join(f"{count} {code}" for code, count in sorted(counts.items()))
-    return f"no source is left to build ({reasons}); the first: line {first.line}, {first.message}"
-
-
-def _notices(made: Plan, splits: Sequence[str], disjoint: str) -> Iterable[str]:
-    counts = Counter(made.assignment.split_of.values())
-    yield "sources: " + ", ".join(f"{counts[split]} {split}" for split in SPLITS)
-    refused = Counter(str(letter.code) for letter in made.letters)
-    if refused:
-        yield "not admitted: " + ", ".join(f"{count} {code}" for code, count in sorted(refused.items()))
-    nameless = sum(not row.subject_ids for row in made.rows)
-    if nameless:
-        yield (
-            f"{nameless} sources name no subject_ids: each counts as a subject of its own, so a person seen in several of"
-            " them may end up in several splits"
-        )
-    for split in splits:
-        if not counts[split]:
-            yield f"the {split} split will be empty"
-    if disjoint == "both" and len(made.rows) > 1 and max(counts.values()) == len(made.rows):
-        yield "shared subjects and stimuli tie all sources into one group: only one split has any"
-
-
-def _inputs(made: Plan, splits: Sequence[str], config: Config, target_shard_bytes: int, max_loss: float) -> str:
-    """A digest of all that decides the output; local files count by size and time of change."""
-    digest = hashlib.sha256()
-    settings = {
-        "splits": splits,
-        "target": target_shard_bytes,
-        "max_loss": max_loss,
-        "lock": dict(made.assignment.lock),
-    }
-    digest.update(fingerprint(config=config, versions=all_versions(), **settings).encode())
-    for letter in made.letters:
-        digest.update(canonical_json(asdict(letter)))
-    for row in made.rows:
-        split = made.assignment.split_of[row.video_id]
-        content = asdict(row)
-        if split in splits and "://" not in row.location:
-            try:
-                stat = Path(row.location).stat()
-                content["file"] = [stat.st_size, stat.st_mtime_ns]
-            except OSError:
-                content["file"] = None
-        digest.update(canonical_json(content))
-    return digest.hexdigest()
-
-
-def _nothing_to_do(out: Path, work: Path, digest: str) -> bool:
-    try:
-        built = json.loads((work / BUILT).read_bytes())
-        return (
-            built["inputs"] == digest and built["dataset"] == file_sha256(out / MANIFEST) and published_files_exist(out)
-        )
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):
-        return False
-
-
-def all_versions() -> dict[str, str]:
-    """What goes into every record: our version and those of the libraries that decide pixels."""
-    return {"reactionnet": version("reactionnet"), **library_versions()}
-
-
 def _check_space(made: Plan, splits: Sequence[str], out: Path, work: Path) -> None:
     """Refuse to start what would clearly fill the disk."""
     needed = 0.0
@@ -314,14 +195,6 @@ def _check_space(made: Plan, splits: Sequence[str], out: Path, work: Path) -> No
             )
 
 
-def _write_plan(made: Plan, work: Path) -> None:
-    plan.write_rows(work, made.rows, made.assignment.split_of)
-    write_atomic(work / "plan" / LOCK, write_lock(made.assignment.lock))
-    letters = b"".join(canonical_json(asdict(letter)) + b"\n" for letter in made.letters)
-    write_atomic(work / "plan" / DEAD_LETTERS, letters)
-    (work / RESULT).unlink(missing_ok=True)
-
-
 def _beam_options(arguments: list[str]) -> list[str]:
     """Options meant for Beam; a name that Beam does not know either is the user's slip."""
     if not arguments:
@@ -330,7 +203,7 @@ def _beam_options(arguments: list[str]) -> list[str]:
 
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser: Any = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for group in PipelineOptions.__subclasses__():
         group._add_argparse_args(parser)
     try:

@@ -13,7 +13,7 @@ import soundfile
 
 from reactionnet_datasets.sample import Chunk, Label, canonical_json, chunk_spans, make_key, picture_suffix
 from reactionnet_datasets.shards import write_atomic
-from reactionnet_pipeline import plan, preview, sound
+from reactionnet_pipeline import admitted, preview, sound
 from reactionnet_pipeline.cache import cached, fingerprint
 from reactionnet_pipeline.decode import read_cuts, read_rows, stimulus_of
 from reactionnet_pipeline.errors import Code, DeadLetter, SourceError
@@ -134,7 +134,7 @@ class _Video:
                         boxes=boxes[rows],
                         own=own[rows],
                         rows=rows,
-                    )  # fmt: skip
+                    )
                 )
         return tracks
 
@@ -259,7 +259,13 @@ class _Video:
     def _letters(self) -> list[DeadLetter]:
         """What could not be decoded: spans inside, and an end that the header promises and the file lacks."""
         lost = sorted(span for part in self.segments for span in part.lost)
-        common = {"video_id": self.source.video_id, "line": None, "stage": "decode", "retryable": False, "kept": True}
+        common: dict[str, Any] = {
+            "video_id": self.source.video_id,
+            "line": None,
+            "stage": "decode",
+            "retryable": False,
+            "kept": True,
+        }
         letters = [
             DeadLetter(
                 code=Code.DAMAGED,
@@ -267,7 +273,7 @@ class _Video:
                 lost_start_s=start,
                 lost_end_s=end,
                 **common,
-            )  # fmt: skip
+            )
             for start, end in lost
         ]
         if (letter := truncation(self.info)) is not None:
@@ -346,7 +352,7 @@ class ChunkJson:
 
     def __call__(self, part: Part) -> dict[str, list[tuple[str, bytes]]]:
         facts = json.loads((Path(part.folder) / part.index).with_suffix(".facts.json").read_bytes())
-        row = plan.find_row(Path(self.work), facts["clip"]["video_id"])
+        row = admitted.find_row(Path(self.work), facts["clip"]["video_id"])
         return {
             key: [("json", chunk_of(key, facts["clip"], chunk, row, self.dataset, dict(self.versions)).to_json())]
             for key, chunk in facts["chunks"].items()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any
 
+from reactionnet_pipeline import clips, cuts, decode, follow, ingest, layout, sound
 from reactionnet_pipeline.clips import Config as ClipsConfig
 from reactionnet_pipeline.decode import Config as DecodeConfig
 from reactionnet_pipeline.layout import Config as LayoutConfig
@@ -39,6 +40,12 @@ class Config:
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     clips: ClipsConfig = field(default_factory=ClipsConfig)
     limits: Limits = field(default_factory=Limits)
+
+
+def stage_versions() -> dict[str, int]:
+    """The version of every stage: another one makes another output, whatever the settings."""
+    stages = (ingest, sound, layout, follow, cuts, decode, clips)
+    return {stage.__name__.rpartition(".")[2]: stage.VERSION for stage in stages}
 
 
 def with_settings(config: Config, settings: Iterable[str]) -> Config:

@@ -101,7 +101,8 @@ def _decode(
     if stimulus is not None:
         views.append(_pane_view(stimulus, config.stimulus_px))
     keep = sampled_frames(info, config.fps)
-    decoded, found_cuts = [], {}
+    decoded: list[int] = []
+    found_cuts: dict[int, list[int]] = {}
     with ExitStack() as stack:
         blob = _Blob(stack, stem.with_name(stem.name + ".jpegs"))
         faces = _Rows(stack, stem.with_name(stem.name + ".faces"), FACES)
@@ -223,7 +224,8 @@ class _Rows:
     def __init__(self, stack: ExitStack, path: Path, schema: pa.Schema):
         file, naming = stack.enter_context(atomic_file(path.parent))
         naming.name = path.name
-        self._schema, self._rows = schema, []
+        self._schema = schema
+        self._rows: list[dict] = []
         self._writer = stack.enter_context(pa.ipc.new_file(file, schema))
         stack.callback(self._flush)
 

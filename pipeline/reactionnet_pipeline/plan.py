@@ -1,74 +1,162 @@
-"""What the launcher hands to all workers on file: the admitted manifest rows, found by video id."""
+"""The plan of a build: what the manifest comes to before anything that it names is opened."""
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from functools import lru_cache
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.ipc
 
 from reactionnet_datasets.sample import canonical_json
-from reactionnet_datasets.shards import atomic_file
-from reactionnet_pipeline.manifest import Row
-from reactionnet_pipeline.records import Layout, Pane, Source
+from reactionnet_datasets.shards import MANIFEST, file_sha256, write_atomic
+from reactionnet_datasets.splits import LOCK, SPLITS, Assignment, Member, assign, write_lock
+from reactionnet_pipeline import admitted
+from reactionnet_pipeline.cache import fingerprint, library_versions
+from reactionnet_pipeline.config import Config, stage_versions
+from reactionnet_pipeline.errors import RETRYABLE, Code, DeadLetter, SourceError
+from reactionnet_pipeline.gate import Gate
+from reactionnet_pipeline.manifest import ManifestError, Row, read_manifest, read_overrides
+from reactionnet_pipeline.publish import DEAD_LETTERS, RESULT, published_files_exist
 
-ROWS = "plan/rows.arrow"
-SCHEMA = pa.schema([("video_id", pa.string()), ("row", pa.string())])
-BATCH = 4096
-
-
-def write_rows(work: Path, rows: Iterable[Row], split_of: Mapping[str, str]) -> None:
-    """Keep the rows for the stages that need more of them than a `Source` carries."""
-    batch: list[dict[str, str]] = []
-    with atomic_file((work / ROWS).parent) as (file, naming), pa.ipc.new_file(file, SCHEMA) as writer:
-        for row in rows:
-            content = {**asdict(row), "split": split_of[row.video_id]}
-            batch.append({"video_id": row.video_id, "row": canonical_json(content).decode()})
-            if len(batch) == BATCH:
-                writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=SCHEMA))
-                batch.clear()
-        writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=SCHEMA))
-        naming.name = Path(ROWS).name
+BUILT = "built.json"
 
 
-def read_sources(work: str, splits: Sequence[str]) -> Iterator[Source]:
-    """The admitted sources of these splits, in manifest order."""
-    with pa.memory_map(str(Path(work) / ROWS)) as source:
-        for batch in pa.ipc.open_file(source).read_all().to_batches(BATCH):
-            for row in map(json.loads, batch["row"].to_pylist()):
-                if row["split"] in splits:
-                    yield _source(row)
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the manifest comes to before anything is opened."""
+
+    rows: tuple[Row, ...]
+    letters: tuple[DeadLetter, ...]
+    assignment: Assignment
 
 
-def _source(row: Mapping[str, Any]) -> Source:
-    layout = row["layout"]
-    if layout is not None:
-        layout = Layout(panes=tuple(Pane(**pane) for pane in layout["panes"]), origin=layout["origin"])
-    return Source(
-        video_id=row["video_id"],
-        line=row["line"],
-        uri=row["location"],
-        split=row["split"],
-        sha256=row["sha256"],
-        subject_ids=tuple(row["subject_ids"]),
-        start_s=row["start_s"],
-        end_s=row["end_s"],
-        layout=layout,
+def make_plan(
+    sources: Path,
+    gate: Gate,
+    layouts: Path | None,
+    ratio: tuple[float, float, float],
+    disjoint: str,
+    lock: dict[str, str],
+) -> Plan:
+    """Parse, gate and split the manifest; opens nothing that it names."""
+    if disjoint not in ("subject", "both"):
+        raise ManifestError(f"--disjoint {disjoint}: expected subject or both")
+    overrides = read_overrides(layouts) if layouts else {}
+    rows, letters = [], []
+    for row in read_manifest(sources):
+        if isinstance(row, DeadLetter):
+            letters.append(row)
+            continue
+        try:
+            gate.check(row)
+        except SourceError as error:
+            letters.append(_letter(row, "gate", error.code, error.message))
+            continue
+        rows.append(replace(row, layout=overrides.pop(row.video_id)) if row.video_id in overrides else row)
+    if strangers := set(overrides) - {letter.video_id for letter in letters}:
+        raise ManifestError(f"{layouts} names videos that the manifest lacks: {', '.join(sorted(strangers)[:20])}")
+    assignment = assign([_member(row, disjoint) for row in rows], ratio, lock)
+    for row in rows:
+        if (why := assignment.conflicts.get(row.video_id)) is not None:
+            letters.append(_letter(row, "split", Code.SPLIT_CONFLICT, why))
+    kept = tuple(row for row in rows if row.video_id in assignment.split_of)
+    return Plan(rows=kept, letters=tuple(letters), assignment=assignment)
+
+
+def _letter(row: Row, stage: str, code: Code, message: str) -> DeadLetter:
+    return DeadLetter(
+        video_id=row.video_id, line=row.line, stage=stage, code=code, message=message, retryable=code in RETRYABLE
     )
 
 
-def find_row(work: Path, video_id: str) -> dict[str, Any]:
-    """The manifest row of a source, with its split."""
-    path = work / ROWS
-    table, place = _opened(path, path.stat().st_mtime_ns)
-    return json.loads(table["row"][place[video_id]].as_py())
+def _member(row: Row, disjoint: str) -> Member:
+    ties = [f"subject:{subject}" for subject in row.subject_ids]
+    if disjoint == "both" and row.stimulus_id:
+        ties.append(f"stimulus:{row.stimulus_id}")
+    return Member(video_id=row.video_id, ties=tuple(ties))
 
 
-@lru_cache(maxsize=1)
-def _opened(path: Path, changed: int) -> tuple[pa.Table, dict[str, int]]:
-    with pa.memory_map(str(path)) as source:
-        table = pa.ipc.open_file(source).read_all()
-    return table, {video_id: number for number, video_id in enumerate(table["video_id"].to_pylist())}
+def nothing_left(made: Plan) -> str:
+    """Why not one source is left."""
+    counts = Counter(str(letter.code) for letter in made.letters)
+    if not counts:
+        return "the manifest has no row"
+    first = made.letters[0]
+    reasons = ", ".join(f"{count} {code}" for code, count in sorted(counts.items()))
+    return f"no source is left to build ({reasons}); the first: line {first.line}, {first.message}"
+
+
+def notices(made: Plan, splits: Sequence[str], disjoint: str) -> Iterable[str]:
+    """What the user should know before the work begins."""
+    counts = Counter(made.assignment.split_of.values())
+    yield "sources: " + ", ".join(f"{counts[split]} {split}" for split in SPLITS)
+    refused = Counter(str(letter.code) for letter in made.letters)
+    if refused:
+        yield "not admitted: " + ", ".join(f"{count} {code}" for code, count in sorted(refused.items()))
+    nameless = sum(not row.subject_ids for row in made.rows)
+    if nameless:
+        yield (
+            f"{nameless} sources name no subject_ids: each counts as a subject of its own, so a person seen in several of"
+            " them may end up in several splits"
+        )
+    for split in splits:
+        if not counts[split]:
+            yield f"the {split} split will be empty"
+    if disjoint == "both" and len(made.rows) > 1 and max(counts.values()) == len(made.rows):
+        yield "shared subjects and stimuli tie all sources into one group: only one split has any"
+
+
+def inputs_digest(made: Plan, splits: Sequence[str], config: Config, target_shard_bytes: int, max_loss: float) -> str:
+    """A digest of all that decides the output; local files count by size and time of change."""
+    digest = hashlib.sha256()
+    settings = {
+        "splits": splits,
+        "target": target_shard_bytes,
+        "max_loss": max_loss,
+        "lock": dict(made.assignment.lock),
+    }
+    digest.update(fingerprint(config=config, versions=all_versions(), stages=stage_versions(), **settings).encode())
+    for letter in made.letters:
+        digest.update(canonical_json(asdict(letter)))
+    for row in made.rows:
+        split = made.assignment.split_of[row.video_id]
+        content = asdict(row)
+        if split in splits and "://" not in row.location:
+            try:
+                stat = Path(row.location).stat()
+                content["file"] = [stat.st_size, stat.st_mtime_ns]
+            except OSError:
+                content["file"] = None
+        digest.update(canonical_json(content))
+    return digest.hexdigest()
+
+
+def nothing_to_do(out: Path, work: Path, digest: str) -> bool:
+    """Whether what is published was made from just these inputs, and is all there."""
+    try:
+        built = json.loads((work / BUILT).read_bytes())
+        return (
+            built["inputs"] == digest and built["dataset"] == file_sha256(out / MANIFEST) and published_files_exist(out)
+        )
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return False
+
+
+def all_versions() -> dict[str, str]:
+    """What goes into every record: our version and those of the libraries that decide pixels."""
+    return {"reactionnet": version("reactionnet"), **library_versions()}
+
+
+def note_built(out: Path, work: Path, digest: str) -> None:
+    """Remember what the published data set was made from."""
+    write_atomic(work / BUILT, canonical_json({"inputs": digest, "dataset": file_sha256(out / MANIFEST)}))
+
+
+def write_plan(made: Plan, work: Path) -> None:
+    """Put on file what the workers and the publisher need of the plan."""
+    admitted.write_rows(work, made.rows, made.assignment.split_of)
+    write_atomic(work / "plan" / LOCK, write_lock(made.assignment.lock))
+    letters = b"".join(canonical_json(asdict(letter)) + b"\n" for letter in made.letters)
+    write_atomic(work / "plan" / DEAD_LETTERS, letters)
+    (work / RESULT).unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from reactionnet_datasets.shards import read_manifest, write_atomic, write_manif
 from reactionnet_datasets.splits import LOCK, SPLITS
 from reactionnet_datasets.tables import make_table, schema_of, write_part
 from reactionnet_datasets.tabulate import TableParts
-from reactionnet_pipeline import plan
+from reactionnet_pipeline import admitted
 from reactionnet_pipeline.errors import Code, DeadLetter
 from reactionnet_pipeline.parts import ShardRef
 from reactionnet_pipeline.records import VideoDone
@@ -50,11 +50,12 @@ Arrival = Tabulated | VideoDone | DeadLetter
 
 
 def publish(arrivals: Iterable[Arrival], settings: Settings) -> dict[str, Any]:
-    """Publish what was built, or say in WORK/result.json why not: too much was lost. Raises where counts do not balance."""
+    """Publish what was built, or say in WORK/result.json that too much was lost. Raises where counts do not balance."""
     root, work = Path(settings.root), Path(settings.work)
-    shards, videos, letters = [], [], []
-    for arrival in arrivals:
-        {Tabulated: shards, VideoDone: videos, DeadLetter: letters}[type(arrival)].append(arrival)
+    everything = list(arrivals)
+    shards = [arrival for arrival in everything if isinstance(arrival, Tabulated)]
+    videos = [arrival for arrival in everything if isinstance(arrival, VideoDone)]
+    letters = [arrival for arrival in everything if isinstance(arrival, DeadLetter)]
     shards.sort(key=lambda s: (SPLITS.index(s.shard.split), s.shard.number))
     videos.sort(key=lambda video: video.video_id)
     letters.sort(key=_letter_order)
@@ -82,15 +83,15 @@ def _letter_order(letter: DeadLetter) -> tuple:
 
 def _balance(work: Path, settings: Settings, videos: list[VideoDone], letters: list[DeadLetter]) -> dict[str, int]:
     """Every admitted source of the built splits is either built or dead, none is both."""
-    with pa.memory_map(str(work / plan.ROWS)) as source:
+    with pa.memory_map(str(work / admitted.ROWS)) as source:
         rows = pa.ipc.open_file(source).read_all()["row"].to_pylist()
-    admitted = {row["video_id"] for row in map(json.loads, rows) if row["split"] in settings.splits}
+    expected = {row["video_id"] for row in map(json.loads, rows) if row["split"] in settings.splits}
     built = [video.video_id for video in videos]
-    dead = [letter.video_id for letter in letters if not letter.kept and letter.video_id in admitted]
-    if Counter(built + dead) != Counter(admitted):
-        wrong = sorted((Counter(admitted) - Counter(built + dead)) + (Counter(built + dead) - Counter(admitted)))
+    dead = [letter.video_id for letter in letters if not letter.kept and letter.video_id in expected]
+    if Counter(built + dead) != Counter(expected):
+        wrong = sorted((Counter(expected) - Counter(built + dead)) + (Counter(built + dead) - Counter(expected)))
         raise RuntimeError(f"sources in and out do not balance, {len(wrong)} are missing or doubled: {wrong[:20]}")
-    return {"admitted": len(admitted), "built": len(built), "lost": len(dead)}
+    return {"admitted": len(expected), "built": len(built), "lost": len(dead)}
 
 
 def _merged_letters(root: Path, work: Path, settings: Settings, letters: list[DeadLetter]) -> bytes:
@@ -101,7 +102,7 @@ def _merged_letters(root: Path, work: Path, settings: Settings, letters: list[De
         for line in (root / DEAD_LETTERS).read_bytes().splitlines():
             letter = json.loads(line)
             try:
-                row = plan.find_row(work, letter["video_id"])
+                row = admitted.find_row(work, letter["video_id"])
             except KeyError:
                 continue  # refused now, or gone from the manifest: the gate has its say below
             if row["split"] not in settings.splits:
@@ -154,7 +155,7 @@ def _content(
 
 
 def _lost(work: Path, split: str, letters: list[DeadLetter]) -> dict[str, int]:
-    codes = [x.code for x in letters if not x.kept and plan.find_row(work, x.video_id)["split"] == split]
+    codes = [x.code for x in letters if not x.kept and admitted.find_row(work, x.video_id)["split"] == split]
     return dict(sorted(Counter(str(code) for code in codes).items()))
 
 
@@ -166,9 +167,11 @@ def _old_splits(root: Path) -> dict[str, Any]:
 
 
 def _rows(work: Path, settings: Settings, split: str, summaries: list[dict]) -> dict[str, list[dict]]:
-    layouts, sources, people = [], [], {}
+    layouts: list[dict] = []
+    sources: list[dict] = []
+    people: dict[tuple[str, str], list[tuple[dict, dict]]] = {}
     for summary in summaries:
-        row = plan.find_row(work, summary["video_id"])
+        row = admitted.find_row(work, summary["video_id"])
         layouts += [{"video_id": summary["video_id"], "origin": summary["origin"], **pane} for pane in summary["panes"]]
         taken = ("width", "height", "fps", "num_frames", "duration_s", "has_audio", "sha256")
         given = (
@@ -242,7 +245,7 @@ def _listed(root: Path) -> set[str]:
 
 
 def _remove_unlisted(root: Path, listed: set[str]) -> None:
-    """Delete shards and tables that neither this manifest nor the one just replaced lists: its readers may be reading."""
+    """Delete what neither this manifest nor the one just replaced lists: that one may still have readers."""
     for folder in ("shards", "tables"):
         for path in (root / folder).rglob("*"):
             if path.is_file() and path.relative_to(root).as_posix() not in listed:

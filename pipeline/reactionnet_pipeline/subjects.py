@@ -5,7 +5,7 @@ Pure functions on `Track`s; what reads and writes files is in `clips`.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,7 +93,7 @@ def as_box(numbers: Sequence[float]) -> Box:
     return Box(x=x, y=y, w=w, h=h)
 
 
-def people(chains: Sequence[tuple[Track, ...]], panes_of_span: dict[int, Sequence[Pane]]) -> list[Person]:
+def people(chains: Sequence[tuple[Track, ...]], panes_of_span: Mapping[int, Sequence[Pane]]) -> list[Person]:
     """Who is who over the whole video, in reading order of the first span with the most people.
 
     Within a span, chains of one pane that never overlap in time and lie nearest together are one person. Across spans a
@@ -160,7 +160,7 @@ def _reading_order(persons: list[list[tuple[Track, ...]]]) -> list[list[tuple[Tr
     return [person for row in rows for person in sorted(row, key=lambda p: middle[id(p)][0])]
 
 
-def _pane_box(chain: Sequence[Track], panes_of_span: dict[int, Sequence[Pane]]) -> Box:
+def _pane_box(chain: Sequence[Track], panes_of_span: Mapping[int, Sequence[Pane]]) -> Box:
     return panes_of_span[chain[0].span][chain[0].pane].box
 
 

@@ -116,14 +116,17 @@ def probe(path: Path) -> VideoInfo:
         if not ticks or not width:
             raise SourceError(Code.UNREADABLE, f"{path.name}: the video stream holds no packet that can be read")
         order = np.unique(np.asarray(ticks, np.int64))
+        step = stream.time_base
+        if step is None:
+            raise SourceError(Code.UNREADABLE, f"{path.name}: the video stream has no time base")
         header_s = container.duration / av.time_base if container.duration else 0.0
         if stream.duration:
-            header_s = float(stream.duration * stream.time_base)
+            header_s = float(stream.duration * step)
         return VideoInfo(
             rotation=(rotation := _rotation(path)),
             width=height if rotation in (90, 270) else width,
             height=width if rotation in (90, 270) else height,
-            times_s=order * float(stream.time_base) - start_s,
+            times_s=order * float(step) - start_s,
             keyframes=np.searchsorted(order, np.unique(np.asarray(keys, np.int64))),
             duration_s=header_s,
             has_audio=bool(container.streams.audio),
@@ -169,7 +172,12 @@ def whole(info: VideoInfo, max_side: int | None = None, grey: bool = False) -> V
     return View(x=0, y=0, w=info.width, h=info.height, out_w=out_w, out_h=out_h, grey=grey)
 
 
-TURNS = {0: [], 90: [("transpose", "clock")], 180: [("hflip", None), ("vflip", None)], 270: [("transpose", "cclock")]}
+TURNS: dict[int, list[tuple[str, str | None]]] = {
+    0: [],
+    90: [("transpose", "clock")],
+    180: [("hflip", None), ("vflip", None)],
+    270: [("transpose", "cclock")],
+}
 
 
 class _Views:
