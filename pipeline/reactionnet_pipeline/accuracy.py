@@ -80,6 +80,7 @@ class Faces:
     rows: int = 0  # rows beside a truth sample
     rows_on_nobody: int = 0
     switches: int = 0  # subjects and clips whose rows are on more than one person
+    subjects: frozenset[tuple[str, str]] = frozenset()  # (subject_id, person that its rows are on)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,10 +152,8 @@ def measure_video(truth: dict, built: Built) -> VideoAccuracy:
     video_id, rows = truth["video_id"], built.faces.get(truth["video_id"], [])
     codes = built.refusals.get(video_id, [])
     expected = "ok" if truth["expected"] == "ok" else truth["expected_failure_reason"]
-    if expected == "ok":
-        right = bool(rows) and not codes
-    else:
-        right = not rows and bool(codes) and set(codes) <= fitting(expected)
+    refused = not rows and bool(codes) and set(codes) <= fitting(expected) if expected != "ok" else False
+    right = refused or (expected == "ok" and bool(rows) and not codes)
     outcome = ", ".join(sorted(codes)) or ("built" if rows else "absent")
     panes, faces = Panes(), Faces()
     if expected == "ok":
@@ -261,6 +260,9 @@ def compare_faces(truth: dict, rows: Sequence[FaceRow]) -> Faces:
         rows=sum(map(len, beside)),
         rows_on_nobody=nobody,
         switches=sum(len(under) > 1 for under in persons.values()),
+        subjects=frozenset(
+            (key, person) for (kind, key), under in persons.items() if kind == "subject" for person in under
+        ),
     )
 
 
@@ -313,6 +315,7 @@ def summary(videos: Sequence[VideoAccuracy]) -> list[Measure]:
     panes, faces = [v.panes for v in videos if v.measured], [v.faces for v in videos if v.measured]
     ious = [iou for pane in panes for iou in pane.ious]
     changes = [error for pane in panes for error in pane.change_errors_s]
+    pairs = {pair for face in faces for pair in face.subjects}
     timely = sum(error <= CHANGE_LIMIT_S for error in changes)
     return [
         Measure(name="outcomes right", value=_share(sum(v.right for v in videos), len(videos)), target=1.0),
@@ -340,7 +343,14 @@ def summary(videos: Sequence[VideoAccuracy]) -> list[Measure]:
             higher=False,
         ),
         Measure(name="subject switches", value=sum(f.switches for f in faces), target=0, higher=False),
+        Measure(name="ids of several persons", value=_shared(pairs, 0), target=0, higher=False),
+        Measure(name="persons of several ids", value=_shared(pairs, 1), target=0, higher=False),
     ]
+
+
+def _shared(pairs: Iterable[tuple[str, str]], side: int) -> int:
+    """How many entries of one side stand beside several of the other, over all videos."""
+    return sum(count > 1 for count in Counter(pair[side] for pair in pairs).values())
 
 
 def _share(part: float, whole: float) -> float:
@@ -389,8 +399,11 @@ def summary_table(measures: Sequence[Measure], title: str = "Accuracy") -> Table
     for heading in ("value", "target"):
         table.add_column(heading, justify="right")
     for total in measures:
-        colour = "green" if total.met else "red"
-        value = "-" if math.isnan(total.value) else f"{total.value:.3f}".removesuffix(".000")
-        bound = f"{'>=' if total.higher else '<='} {total.target:g}"
-        table.add_row(total.name, f"[{colour}]{value}[/]", bound)
+        table.add_row(total.name, cell(total), f"{'>=' if total.higher else '<='} {total.target:g}")
     return table
+
+
+def cell(total: Measure) -> str:
+    """The value for a table: green where it meets its target, red where not."""
+    value = "-" if math.isnan(total.value) else f"{total.value:.3f}".removesuffix(".000")
+    return f"[{'green' if total.met else 'red'}]{value}[/]"

@@ -33,6 +33,7 @@ from reactionnet_pipeline.records import Box
 SAMPLE_RATE = 44_100
 SAMPLING_HZ = 5  # truth samples of the faces a second
 FACE, STIMULUS = "face", "stimulus"
+TRUTH, MANIFEST = "ground_truth.json", "sources.jsonl"
 TRUTH_HEAD = {
     "schema": "reaction-video-ground-truth/1",
     "coordinates": "pixels of the shown (upright) picture; origin top left; boxes are [x, y, w, h]; start, end and t "
@@ -651,9 +652,9 @@ def write_truth(records: Sequence[dict], folder: Path) -> None:
         if record["stimulus_id"]
     }
     truth = {**TRUTH_HEAD, "stimuli": stimuli, "videos": list(records)}
-    (folder / "ground_truth.json").write_text(json.dumps(truth, indent=1) + "\n")
+    (folder / TRUTH).write_text(json.dumps(truth, indent=1) + "\n")
     lines = [json.dumps(_manifest_row(record), sort_keys=True) + "\n" for record in records]
-    (folder / "sources.jsonl").write_text("".join(lines))
+    (folder / MANIFEST).write_text("".join(lines))
 
 
 def _manifest_row(record: dict) -> dict:

@@ -232,11 +232,11 @@ def _still_good(folder: Path) -> list[dict]:
 # Building and measuring ---------------------------------------------------------------------------------------------
 
 
-def build(videos: Path, dataset: Path, *options: str) -> float:
-    """Run `reactionnet-build` on a folder of videos; seconds it took. Raises CalledProcessError where it fails."""
+def build(manifest: Path, dataset: Path, *options: str) -> float:
+    """Run `reactionnet-build` on a manifest; seconds it took. Raises CalledProcessError where it fails."""
     started = time.monotonic()
-    command = [sys.executable, "-m", "reactionnet_pipeline.cli", "--sources", str(videos / "sources.jsonl")]
-    subprocess.run([*command, "--out", str(dataset), "--split", "all", *options], check=True)
+    command = [sys.executable, "-m", "reactionnet_pipeline.cli", "--sources", str(manifest), "--out", str(dataset)]
+    subprocess.run([*command, "--split", "all", *options], check=True)
     return time.monotonic() - started
 
 
@@ -272,7 +272,9 @@ def demo(
     records = draw_all(videos)
     console.print(f"{len(records)} videos with ground truth in {videos}")
     try:
-        seconds = build(videos, dataset, *(["--quiet"] if quiet else []))
+        # one video is there to be refused; whatever else is lost is shown by the table, not by a build that stops
+        options = ["--max-loss", "0.5", *(["--quiet"] if quiet else [])]
+        seconds = build(videos / composing.MANIFEST, dataset, *options)
     except subprocess.CalledProcessError as error:
         raise typer.Exit(error.returncode) from None
     console.quiet = False

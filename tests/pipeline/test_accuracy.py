@@ -108,6 +108,14 @@ def test_one_of_two_reactors_is_enough_but_not_half_of_each():
     assert (jumping.required, jumping.covered, jumping.switches) == (4, 3, 2)  # the subject and the clip
 
 
+def test_a_person_has_one_id_in_all_videos():
+    ann, bob = ([[true_face(name, 400)]] for name in ("ann", "bob"))
+    records = [truth(samples=ann, video_id="v"), truth(samples=bob, video_id="w"), truth(samples=ann, video_id="x")]
+    rows = {"v": [row(400, 0.0, "s1")], "w": [row(400, 0.0, "s1")], "x": [row(400, 0.0, "s2")]}
+    totals = {total.name: total.value for total in summary(measure(records, Built(panes={}, faces=rows, refusals={})))}
+    assert (totals["ids of several persons"], totals["persons of several ids"], totals["subject switches"]) == (1, 1, 0)
+
+
 def test_times_without_a_stimulus_are_counted_apart():
     panes = [true_pane("face", (0, 0, 640, 360), (0, 0.3)), true_pane("stimulus", (0, 0, 640, 360), (0.3, 1))]
     faces = compare_faces(truth(panes, [[true_face("ann", 400)]] * 4), [row(400, 0.0), row(400, 0.4)])
