@@ -21,7 +21,7 @@ MEMORY = 8  # frames
 
 def thumbnail(rgb_HWC: np.ndarray) -> np.ndarray:
     """32 x 32 grey levels (float32) of a picture, colour or grey; a coarse grid of pixels, averaged."""
-    step_y, step_x = (max(1, size // (4 * SIDE)) for size in rgb_HWC.shape[:2])
+    step_y, step_x = (max(1, size // (2 * SIDE)) for size in rgb_HWC.shape[:2])
     coarse = np.ascontiguousarray(rgb_HWC[::step_y, ::step_x])
     grey = coarse if coarse.ndim == 2 else cv2.cvtColor(coarse, cv2.COLOR_RGB2GRAY)
     return cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)

@@ -22,7 +22,9 @@ VERSION = 1
 # between the outer eye corners; dlib's own detections give 2.79 %. Any side of 0.75 to 0.9 does, 0.70 gives 2.9 %.
 DLIB_SIDE, DLIB_DOWN = 0.82, 0.05
 # Points that keep their places when a face moves its brows, lids, lips and jaw: nose, corners of the eyes and mouth.
-STEADY = (*range(27, 36), 36, 39, 42, 45, 48, 54)
+STEADY = [*range(27, 36), 36, 39, 42, 45, 48, 54]
+_UPRIGHT_CENTRE = FRONTAL_68x2[STEADY].mean(axis=0)
+_UPRIGHT = FRONTAL_68x2[STEADY] - _UPRIGHT_CENTRE
 CROP_FACE = 0.62  # width of the face (ear to ear, points 0 to 16) in an aligned crop, as a share of its side
 CROP_CENTRE = (0.5, 0.44)  # where the root of the nose to the upper lip's middle lies in it
 
@@ -55,13 +57,14 @@ def align(points_68x2: np.ndarray) -> np.ndarray:
     Least squares between the steady points and those of a frontal face one unit wide, centred between the root of the
     nose and the upper lip. Four numbers without wrap-around, so that their mean over frames is an alignment again.
     """
-    to = FRONTAL_68x2[list(STEADY)]
-    of = points_68x2[list(STEADY)].astype(np.float64)
-    to_centre, of_centre = to.mean(axis=0), of.mean(axis=0)
-    to, of = to - to_centre, of - of_centre
-    size = (of * of).sum()
-    a, b = (of * to).sum() / size, (of[:, 0] * to[:, 1] - of[:, 1] * to[:, 0]).sum() / size
-    x, y = to_centre - np.array([[a, -b], [b, a]]) @ of_centre
+    of = points_68x2[STEADY].astype(np.float64)
+    centre = of.mean(axis=0)
+    of -= centre
+    size = float((of * of).sum())
+    a = float((of * _UPRIGHT).sum()) / size
+    b = float(of[:, 0] @ _UPRIGHT[:, 1] - of[:, 1] @ _UPRIGHT[:, 0]) / size
+    x = _UPRIGHT_CENTRE[0] - a * centre[0] + b * centre[1]
+    y = _UPRIGHT_CENTRE[1] - b * centre[0] - a * centre[1]
     return np.array([a, b, x, y])
 
 

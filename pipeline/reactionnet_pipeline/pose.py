@@ -8,6 +8,8 @@ weights are one over the residuals squared. On the other half of the subjects th
 (yaw, pitch, roll), where a constant guess errs by 10.2, 4.5, 3.7; with eyes, nose and mouth alone pitch errs by 3.4.
 """
 
+import math
+
 import numpy as np
 
 VERSION = 1
@@ -35,16 +37,22 @@ WEIGHT_68 = _TABLE[:, 3] / _TABLE[:, 3].sum()
 FRONTAL_68x2 = HEAD_68x3[:, :2] * (1, -1)  # as a picture shows it, y down
 
 _CENTRED = HEAD_68x3 - WEIGHT_68 @ HEAD_68x3
-_TO_AFFINE_3x68 = np.linalg.solve((_CENTRED * WEIGHT_68[:, None]).T @ _CENTRED, (_CENTRED * WEIGHT_68[:, None]).T)
+_WEIGHED = (_CENTRED * WEIGHT_68[:, None]).T  # its columns sum to zero: a shift of the landmarks changes nothing
+_TO_AFFINE_3x68 = np.linalg.solve(_WEIGHED @ _CENTRED, _WEIGHED)
 
 
 def head_pose(points_68x2: np.ndarray) -> tuple[float, float, float]:
     """Yaw, pitch and roll in degrees. Affected by neither size nor place of the face."""
-    points = points_68x2 * (1.0, -1.0)
-    affine_2x3 = (_TO_AFFINE_3x68 @ (points - WEIGHT_68 @ points)).T
-    left, _, right = np.linalg.svd(affine_2x3, full_matrices=False)
-    rows = left @ right
-    return angles(np.vstack([rows, np.cross(rows[0], rows[1])]))
+    (a, b, c), (d, e, f) = (_TO_AFFINE_3x68 @ points_68x2).T.tolist()
+    d, e, f = -d, -e, -f  # the picture's y points down
+    # the two rows nearest to (a b c), (d e f) that are orthonormal: times the inverse root of their 2x2 Gram matrix
+    aa, ad, dd = a * a + b * b + c * c, a * d + b * e + c * f, d * d + e * e + f * f
+    root_det = math.sqrt(max(aa * dd - ad * ad, 1e-12 * aa * dd))
+    p, q, r = dd + root_det, -ad, aa + root_det  # the inverse root, but for a factor that cancels
+    x = np.array([p * a + q * d, p * b + q * e, p * c + q * f])
+    y = np.array([q * a + r * d, q * b + r * e, q * c + r * f])
+    x, y = x / math.sqrt(x @ x), y / math.sqrt(y @ y)
+    return angles(np.array([x, y, (x[1] * y[2] - x[2] * y[1], x[2] * y[0] - x[0] * y[2], x[0] * y[1] - x[1] * y[0])]))
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
@@ -58,7 +66,6 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
 
 def angles(rotation_3x3: np.ndarray) -> tuple[float, float, float]:
     """Yaw, pitch and roll of a rotation, the inverse of `rotation` for |yaw| < 90."""
-    yaw = np.degrees(np.arcsin(np.clip(-rotation_3x3[2, 0], -1, 1)))
-    pitch = -np.degrees(np.arctan2(rotation_3x3[2, 1], rotation_3x3[2, 2]))
-    roll = -np.degrees(np.arctan2(rotation_3x3[1, 0], rotation_3x3[0, 0]))
-    return float(yaw), float(pitch), float(roll)
+    (right_x, _, _), (right_y, _, _), (right_z, up_z, front_z) = rotation_3x3.tolist()
+    yaw = math.asin(min(max(-right_z, -1.0), 1.0))
+    return math.degrees(yaw), -math.degrees(math.atan2(up_z, front_z)), -math.degrees(math.atan2(right_y, right_x))

@@ -24,11 +24,11 @@ FOLLOWED_IOU = 0.3  # MTCNN's network may not jump further than this in one step
 
 
 class Tracker(Protocol):
-    """Started on a face, asked in frame order; None where it has lost the face."""
+    """Started on a face, asked in frame order; None where it has lost the face. The score may be unknown (None)."""
 
     def start(self, rgb_HWC: np.ndarray, box: Box) -> None: ...
 
-    def update(self, rgb_HWC: np.ndarray) -> tuple[Box, float] | None: ...
+    def update(self, rgb_HWC: np.ndarray) -> tuple[Box, float | None] | None: ...
 
 
 class Look:
@@ -51,8 +51,6 @@ class Look:
 class _Windowed:
     """What the general trackers share: a window that stays where it was at the start, scaled."""
 
-    score = 0.0  # none of them gives a probability
-
     def start(self, rgb_HWC: np.ndarray, box: Box) -> None:
         half = WINDOW * box.h / 2
         x, y = box.centre
@@ -62,12 +60,12 @@ class _Windowed:
         self._scale = min(1.0, FACE_PX / box.h)
         self._start(self._cut(rgb_HWC), self._inside(box))
 
-    def update(self, rgb_HWC: np.ndarray) -> tuple[Box, float] | None:
+    def update(self, rgb_HWC: np.ndarray) -> tuple[Box, None] | None:
         found = self._update(self._cut(rgb_HWC))
         if found is None:
             return None
         x, y, w, h = (value / self._scale for value in found)
-        return Box(x=x + self._left, y=y + self._top, w=w, h=h), self.score
+        return Box(x=x + self._left, y=y + self._top, w=w, h=h), None  # none of them gives a probability
 
     def _cut(self, rgb_HWC: np.ndarray) -> np.ndarray:
         window = rgb_HWC[self._top : self._bottom, self._left : self._right]
