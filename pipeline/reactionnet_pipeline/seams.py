@@ -9,7 +9,7 @@ Letters: T frames, H height, W width, C colour (RGB). A line x lies between the 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -48,7 +48,8 @@ class Rectangle:
 
     `coverage` is the share of each side (left, top, right, bottom) that shows a border, `decoupling` the share that shows
     independent motion; both are 1 for free sides. `quality` joins the mean and the weakest coverage, less what speaks
-    against: open corners, neighbours that run on.
+    against: open corners, neighbours that run on. A `loose` rectangle has a side that may be a line *within* a pane: both
+    its neighbours run on beyond it and nothing moves differently on its two sides.
     """
 
     x0: int
@@ -58,10 +59,30 @@ class Rectangle:
     coverage: tuple[float, float, float, float]
     decoupling: tuple[float, float, float, float]
     quality: float = 1.0
+    loose: bool = False
 
     @property
     def area(self) -> int:
         return (self.x1 - self.x0) * (self.y1 - self.y0)
+
+    def iou(self, other: "Rectangle") -> float:
+        shared = self.shared(other)
+        return shared / (self.area + other.area - shared)
+
+    def shared(self, other: "Rectangle") -> int:
+        """Common pixels."""
+        across = max(0, min(self.x1, other.x1) - max(self.x0, other.x0))
+        return across * max(0, min(self.y1, other.y1) - max(self.y0, other.y0))
+
+    def sides(self, width: int, height: int) -> list[str]:
+        """Names of the sides that do not lie on the edge of a picture of this size."""
+        edges = {"x0": 0, "y0": 0, "x1": width, "y1": height}
+        return [name for name, edge in edges.items() if getattr(self, name) != edge]
+
+    def scaled(self, factor: float, size: tuple[int, int]) -> "Rectangle":
+        """In the pixels of a larger picture of the given width and height."""
+        ends = {"x0": size[0], "x1": size[0], "y0": size[1], "y1": size[1]}
+        return replace(self, **{name: min(round(getattr(self, name) * factor), end) for name, end in ends.items()})
 
     @property
     def inside(self) -> tuple[slice, slice]:
@@ -83,7 +104,7 @@ def evidence(frames_THWC: Iterable[np.ndarray]) -> Evidence:
             step_HW = _step(grey_HW, axis)
             cv2.accumulate(step_HW, sums[name])
             cv2.accumulateSquare(step_HW, sums[name + name])
-            cv2.accumulate(_colour_step(frame_HWC, axis), sums["p" + name])
+            cv2.accumulate(colour_step(frame_HWC, axis), sums["p" + name])
     if sums is None:
         raise ValueError("no frames to take evidence from")
     n = num_frames
@@ -119,7 +140,7 @@ def _step(grey_HW: np.ndarray, axis: int) -> np.ndarray:
     return step_HW
 
 
-def _colour_step(frame_HWC: np.ndarray, axis: int) -> np.ndarray:
+def colour_step(frame_HWC: np.ndarray, axis: int) -> np.ndarray:
     """The largest step of the three colours, 1 from FULL_STEP on."""
     out_HW = np.zeros(frame_HWC.shape[:2], np.float32)
     if axis:
@@ -150,6 +171,7 @@ class Search:
     min_decoupling: float = 0.15  # of such a side: a seam between two moving things, not a line within one
     min_side: float = 0.05  # smallest width and height, as a share of the longer side of the picture
     loose_end: float = 0.1  # quality lost for each neighbour that runs on beyond a side without decoupling
+    gap: int = 5  # pixels from a border, across a frame or a narrow gap, to the motion that it keeps apart
     max_hidden: float = 0.6  # of a side, by a pane on top
     max_lines: int = 40  # candidate lines in each direction
     corner: int = 10  # pixels at each end of a side that tell how it ends
@@ -159,16 +181,19 @@ def find_rectangles(seen: Evidence, search: Search = Search(), hidden_HW: np.nda
     """All closed rectangles, best first, near-equal ones only once; the whole picture is one of them.
 
     A rectangle is closed if its corners are: where one side reaches a corner, so does the other (at rounded corners
-    neither does). A side whose two neighbours run on beyond it may be a line *within* a pane; it needs decoupling.
+    neither does).
     `hidden_HW` marks what a pane on top covers: sides are judged by what can be seen of them.
     """
     width, height = seen.size
     shown_v_HW, shown_h_HW = _shown(seen.vertical_HW, 1, search.shown), _shown(seen.horizontal_HW, 0, search.shown)
     seen_HW = np.ones((height, width), np.float32) if hidden_HW is None else 1 - hidden_HW.astype(np.float32)
     shown = _Segments(shown_v_HW, seen_HW), _Segments(shown_h_HW.T, seen_HW.T)
-    moving = (
-        _Segments(_shown(seen.decoupled_vertical_HW, 1, search.shown), seen_HW),
-        _Segments(_shown(seen.decoupled_horizontal_HW, 0, search.shown).T, seen_HW.T),
+    moving, near = (
+        (
+            _Segments(_shown(seen.decoupled_vertical_HW, 1, search.shown, reach), seen_HW),
+            _Segments(_shown(seen.decoupled_horizontal_HW, 0, search.shown, reach).T, seen_HW.T),
+        )
+        for reach in (1, search.gap)
     )
     smallest = round(search.min_side * max(width, height))
     xs = _lines(seen.vertical_HW, shown_v_HW, search.max_lines, smallest)
@@ -184,10 +209,11 @@ def find_rectangles(seen: Evidence, search: Search = Search(), hidden_HW: np.nda
     closed_N = sides(shown, x0_N, y0_N, x1_N, y1_N).min(axis=0) >= search.min_coverage
     closed_N &= sides(shown, x0_N, y0_N, x1_N, y1_N, _Segments.hidden).max(axis=0) <= search.max_hidden
     x0_N, y0_N, x1_N, y1_N = (v[closed_N] for v in (x0_N, y0_N, x1_N, y1_N))
-    coverage_4N, moving_4N = (sides(segments, x0_N, y0_N, x1_N, y1_N) for segments in (shown, moving))
+    coverage_4N, moving_4N, near_4N = (sides(segments, x0_N, y0_N, x1_N, y1_N) for segments in (shown, moving, near))
     n = search.corner
     upright, level = shown
     open_N = np.zeros(len(x0_N), np.float32)
+    doubt_4N = np.zeros_like(coverage_4N)  # the same, but for neighbours on the picture's edge
     overshot_N = np.zeros(len(x0_N), bool)
     on_4N = np.zeros_like(coverage_4N)  # at how many ends the neighbour of a side runs on beyond it
     for across, (x_N, inward_x) in enumerate(((x0_N, 1), (x1_N, -1))):
@@ -201,10 +227,13 @@ def find_rectangles(seen: Evidence, search: Search = Search(), hidden_HW: np.nda
             beyond_y = upright.share(x_N, y_N - 2 * n * inward_y, y_N)
             on_4N[2 * across] += beyond_x > 0.8
             on_4N[2 * down + 1] += beyond_y > 0.8
+            doubt_4N[2 * across] += (beyond_x > 0.8) & (y_N != 0) & (y_N != height)
+            doubt_4N[2 * down + 1] += (beyond_y > 0.8) & (x_N != 0) & (x_N != width)
     free_4N = np.stack([x0_N == 0, y0_N == 0, x1_N == width, y1_N == height])
-    seam_4N = free_4N | ((moving_4N >= search.min_decoupling) & (coverage_4N >= search.min_divider))
-    good_N = (seam_4N | (on_4N < 2)).all(axis=0) & ~overshot_N
-    doubt_N = 0.2 * open_N + search.loose_end * (on_4N * ~seam_4N).sum(axis=0)
+    seam_4N = free_4N | ((near_4N >= search.min_decoupling) & (coverage_4N >= search.min_divider))
+    loose_4N = ~seam_4N & (on_4N == 2)
+    doubt_N = 0.2 * open_N + search.loose_end * (~seam_4N & (doubt_4N == 1)).sum(axis=0)
+    doubt_N -= 0.01 * (moving_4N * ~free_4N).mean(axis=0)  # of two parallel lines, the one where the motion parts
     quality_N = (coverage_4N.mean(axis=0) + coverage_4N.min(axis=0)) / 2 - doubt_N
     found = [
         Rectangle(
@@ -215,9 +244,10 @@ def find_rectangles(seen: Evidence, search: Search = Search(), hidden_HW: np.nda
             coverage=tuple(float(v) for v in coverage_4N[:, i]),
             decoupling=tuple(float(v) for v in moving_4N[:, i]),
             quality=float(quality_N[i]),
+            loose=bool(loose_4N[:, i].any()),
         )
         for i in np.argsort(-quality_N, kind="stable")[: 50 * search.max_lines]
-        if good_N[i]
+        if not overshot_N[i]
     ]
     return _distinct(found, 2)
 
@@ -256,9 +286,10 @@ def _pairs(xs: np.ndarray, ys: np.ndarray, smallest: int) -> tuple[np.ndarray, .
     return pairs_x[across, 0], pairs_y[down, 0], pairs_x[across, 1], pairs_y[down, 1]
 
 
-def _shown(map_HW: np.ndarray, axis: int, shown: float) -> np.ndarray:
-    """1 where the evidence on the line or right beside it counts."""
-    kernel = np.ones((1, 3) if axis else (3, 1), np.uint8)
+def _shown(map_HW: np.ndarray, axis: int, shown: float, reach: int = 1) -> np.ndarray:
+    """1 where the evidence on the line or within `reach` pixels of it counts."""
+    wide = 2 * reach + 1
+    kernel = np.ones((1, wide) if axis else (wide, 1), np.uint8)
     return cv2.dilate((map_HW > shown).astype(np.uint8), kernel).astype(np.float32)
 
 
@@ -287,3 +318,78 @@ def _distinct(found: Sequence[Rectangle], tolerance: int) -> list[Rectangle]:
             kept.append(one)
             corners = np.concatenate([corners, here])
     return kept
+
+
+def steps_along(frames_THWC: np.ndarray, place: Rectangle, least: float = 0.4) -> np.ndarray:
+    """(T,) share of the pixels along a rectangle's sides that show a step, in each frame by itself."""
+    height, width = frames_THWC.shape[1:3]
+    sides_TS = []
+    for name in place.sides(width, height):
+        line = getattr(place, name)
+        if name[0] == "x":
+            band_THWC = frames_THWC[:, place.y0 : place.y1, max(line - 2, 0) : line + 2]
+            steps_THW = np.stack([colour_step(np.ascontiguousarray(frame), 1)[:, 1:] for frame in band_THWC])
+            sides_TS.append((steps_THW.max(axis=2) > least).astype(np.float32))
+        else:
+            band_THWC = frames_THWC[:, max(line - 2, 0) : line + 2, place.x0 : place.x1]
+            steps_THW = np.stack([colour_step(np.ascontiguousarray(frame), 0)[1:] for frame in band_THWC])
+            sides_TS.append((steps_THW.max(axis=1) > least).astype(np.float32))
+    return np.concatenate(sides_TS, axis=1).mean(axis=1)
+
+
+def refine(places: Sequence[Rectangle], seen: Evidence, scale: float, thickest: float) -> list[Rectangle]:
+    """Move sides to the pixel at full resolution, to the inner edge of a frame drawn around a pane."""
+    return [_refine(place, seen, scale, thickest) for place in places]
+
+
+def _refine(place: Rectangle, seen: Evidence, scale: float, thickest: float) -> Rectangle:
+    width, height = seen.size
+    place = place.scaled(scale, (width, height))
+    x0, y0, x1, y1 = place.x0, place.y0, place.x1, place.y1
+    reach = int(np.ceil(scale)) * 2 + 2
+    thickest = round(thickest * max(width, height))
+    margin_x, margin_y = round(0.15 * (x1 - x0)), round(0.15 * (y1 - y0))
+    sides = []
+    for name, line, end in (("x0", x0, width), ("y0", y0, height), ("x1", x1, width), ("y1", y1, height)):
+        if line in (0, end):
+            sides.append((line, line, line))
+            continue
+        if name[0] == "x":
+            rows = slice(y0 + margin_y, y1 - margin_y)
+            profile, mean = seen.vertical_HW[rows].mean(axis=0), seen.mean_HW[rows]
+        else:
+            columns = slice(x0 + margin_x, x1 - margin_x)
+            profile, mean = seen.horizontal_HW[:, columns].mean(axis=1), seen.mean_HW[:, columns].T
+        inward = 1 if name[1] == "0" else -1
+        sides.append(_edges(profile, mean, line, inward, reach, thickest))
+    thick = [abs(inner - outer) for _, outer, inner in sides if inner != outer]
+    free = sum(line in (0, end) for (line, _, _), end in zip(sides, (width, height) * 2, strict=True))
+    framed = len(thick) >= 2 and len(thick) == 4 - free and max(thick) - min(thick) <= max(3, 0.5 * max(thick))
+    x0, y0, x1, y1 = (inner if framed else line for line, _, inner in sides)
+    return replace(place, x0=x0, y0=y0, x1=x1, y1=y1)
+
+
+def _edges(
+    profile_L: np.ndarray, mean_SL: np.ndarray, line: int, inward: int, reach: int, thickest: int
+) -> tuple[int, int, int]:
+    """The border nearest to a line, and the outer and inner edges of the flat frame that it may belong to."""
+    last = len(profile_L) - 1
+    low, high = max(1, line - reach), min(last, line + reach)
+    strongest = low + int(profile_L[low : high + 1].argmax())
+    need = 0.6 * profile_L[strongest]
+
+    def is_edge(at: int) -> bool:
+        return 0 < at <= last and profile_L[at] >= need and profile_L[at] >= profile_L[max(at - 1, 0) : at + 2].max()
+
+    def flat(a: int, b: int) -> bool:
+        a, b = min(a, b), max(a, b)
+        strip_SL = mean_SL[:, a + 1 : b - 1] if b - a > 2 else mean_SL[:, a:b]
+        return strip_SL.size > 0 and float(strip_SL.std()) < 8
+
+    outer = inner = strongest
+    for distance in range(2, thickest + 1):
+        if is_edge(outer_try := strongest - inward * distance) and flat(outer_try, strongest):
+            outer = outer_try
+        if is_edge(inner_try := strongest + inward * distance) and flat(strongest, inner_try):
+            inner = inner_try
+    return strongest, outer, inner

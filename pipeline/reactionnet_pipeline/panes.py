@@ -1,0 +1,369 @@
+"""Panes of a span of video in which the layout does not change, and what each of them is.
+
+A face that stays lives in the tightest closed rectangle around it. What moves outside those panes is the stimulus; if
+every pane has a face, the one that looks least like a camera on somebody who sits there is.
+
+Letters: T frames, H height, W width, C colour (RGB).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+
+from reactionnet_pipeline import seams
+from reactionnet_pipeline.errors import Code, SourceError
+from reactionnet_pipeline.records import REACTION, STIMULUS, Box, Face
+from reactionnet_pipeline.seams import Rectangle
+
+BLOCK = 4  # pixels; motion is judged on blocks so that noise averages out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Shares are of the picture unless said otherwise; pixels are those of the smaller picture that is searched."""
+
+    num_samples: int = 48  # frames looked at, evenly spread
+    max_samples: int = 160  # in a long video
+    decode_all: int = 1000  # frames; longer videos are looked at around their key frames only
+    decode_at_once: int = 300  # frames in which the moment of a change is looked for one by one
+    num_full_samples: int = 12  # frames of a span looked at in full resolution
+    max_full_side: int = 1920
+    shortest_span: int = 3  # samples
+    straight: int = 14  # pixels of the halved picture: a line this long may belong to a border
+    line_change: float = 0.12  # length of lines that appear or vanish, of width + height
+    num_face_samples: int = 24  # of these, frames in which faces are looked for
+    max_side: int = 640  # longer side of the picture that is searched
+    shortest_s: float = 1.0
+    still: float = 1.5  # grey levels: a block whose standard deviation in time is below has no motion
+    moving_share: float = 0.005  # of blocks in motion below which the picture counts as frozen
+    min_persistence: float = 0.3  # of samples that must show a face for its pane to be somebody's
+    min_width_of_face: float = 1.3  # width of a pane in widths of the face in it
+    min_height_of_face: float = 0.85
+    picture_quality: float = 0.65  # what a rectangle must beat to count as a pane rather than the whole picture
+    area_cost: float = 0.3  # how much tighter rectangles are preferred
+    border: float = 0.02  # thickest drawn frame around a pane, of the longer side
+    min_confidence: float = 0.35
+    search: seams.Search = field(default_factory=seams.Search)
+
+
+Detect = Callable[[np.ndarray], list[Face]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A pane in the pixels of the frames that were searched."""
+
+    role: str
+    place: Rectangle
+    confidence: float
+    shape: str = "rect"
+    z: int = 0
+
+
+def look_for_faces(frames_THWC: np.ndarray, config: Config, detect: Detect) -> dict[int, list[Face]]:
+    """Faces of some of the frames, by index."""
+    picks = np.unique(np.linspace(0, len(frames_THWC) - 1, config.num_face_samples).round().astype(int))
+    return {int(t): detect(frames_THWC[t]) for t in picks}
+
+
+def find_panes(frames_THWC: np.ndarray, faces: dict[int, list[Face]], config: Config) -> list[Found]:
+    """The panes of a span in which the layout does not change, stimulus first. Raises as `find_layout` does."""
+    seen = seams.evidence(frames_THWC)
+    motion = Motion(frames_THWC, config)
+    if motion.moving_HW.mean() < config.moving_share:
+        raise SourceError(
+            Code.STATIC_PICTURE, f"{motion.moving_HW.mean():.2%} of the picture moves, below {config.moving_share:.2%}"
+        )
+    rectangles = seams.find_rectangles(seen, config.search)
+    picture = whole_picture(seen)
+    hosts = face_panes(rectangles, picture, faces, motion, config)
+    inner = [host for host in hosts if host != picture]
+    hidden_HW = np.zeros(seen.variance_HW.shape, bool)
+    for host in inner:
+        hidden_HW[host.y0 + 3 : host.y1 - 3, host.x0 + 3 : host.x1 - 3] = True  # its own border stays in sight
+    if not inner:
+        return _without_reactor(rectangles, picture, motion, hosts)
+    stimulus = None if picture in hosts else stimulus_pane(seen, picture, inner, hidden_HW, motion, config)
+    likeness = {host: _likeness(host, inner, faces, motion) for host in hosts}
+    if stimulus is None:
+        stimulus = picture if picture in hosts else min(hosts, key=lambda host: likeness[host])
+    reactors = [host for host in hosts if host != stimulus]
+    if not reactors:
+        raise SourceError(Code.NO_LAYOUT, "one pane with a face and nothing beside it that moves")
+    worst = min(likeness[host] for host in reactors)
+    nested = all(_holds(stimulus, host) for host in reactors)
+    margin = worst if stimulus not in likeness or nested else min(worst, 0.5 + worst - likeness[stimulus])
+    if margin < config.min_confidence:
+        raise SourceError(
+            Code.LAYOUT_AMBIGUOUS,
+            f"{len(hosts)} panes with faces, likeness to a reactor {sorted(round(v, 2) for v in likeness.values())}: "
+            f"confidence {margin:.2f}, at least {config.min_confidence} is needed",
+        )
+    found = [Found(role=STIMULUS, place=stimulus, confidence=min(1.0, margin * stimulus.quality))]
+    for z, host in enumerate(sorted(reactors, key=lambda r: (r.y0, r.x0)), 1):
+        found.append(Found(role=REACTION, place=host, confidence=min(1.0, likeness[host] * host.quality), z=z))
+    return found
+
+
+class Motion:
+    """What changes from sample to sample, on blocks of BLOCK pixels."""
+
+    def __init__(self, frames_THWC: np.ndarray, config: Config):
+        height, width = frames_THWC.shape[1:3]
+        size = max(1, width // BLOCK), max(1, height // BLOCK)
+        self.scale = width / size[0], height / size[1]
+        small_THW = np.stack(
+            [cv2.resize(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA) for f in frames_THWC]
+        ).astype(np.float32)
+        deviation_HW = small_THW.std(axis=0)
+        noise = float(np.percentile(deviation_HW, 5))
+        self.moving_HW = deviation_HW > max(config.still, 2.0 * noise if noise < 3 else 0)
+        self.changed_THW = np.abs(np.diff(small_THW, axis=0)) > 3 * config.still
+
+    def inside(self, place: Rectangle) -> tuple[slice, slice]:
+        """Index of the blocks that lie wholly in a rectangle."""
+        across, down = self.scale
+        return (
+            slice(int(np.ceil(place.y0 / down)), int(place.y1 / down)),
+            slice(int(np.ceil(place.x0 / across)), int(place.x1 / across)),
+        )
+
+
+def whole_picture(seen: seams.Evidence) -> Rectangle:
+    width, height = seen.size
+    return Rectangle(x0=0, y0=0, x1=width, y1=height, coverage=(1.0,) * 4, decoupling=(1.0,) * 4)
+
+
+def _holds(outer: Rectangle, inner: Rectangle, slack: int = 2) -> bool:
+    return (
+        outer.x0 - slack <= inner.x0
+        and outer.y0 - slack <= inner.y0
+        and inner.x1 <= outer.x1 + slack
+        and inner.y1 <= outer.y1 + slack
+    )
+
+
+def face_panes(
+    rectangles: Sequence[Rectangle],
+    picture: Rectangle,
+    faces: dict[int, list[Face]],
+    motion: "Motion",
+    config: Config,
+) -> list[Rectangle]:
+    """The tightest well-closed rectangle around every face that is seen often enough."""
+    votes: dict[Rectangle, set[int]] = {}
+    people: dict[Rectangle, list[Box]] = {}
+    needed = config.min_persistence * len(faces)
+    sound = [one for one in rectangles if not one.loose]
+    for box, times in clusters(faces):
+        host = _off_the_edge(_host(sound, picture, box, config), sound, picture)
+        host = _with_still_part(host, sound, picture, motion)
+        votes.setdefault(host, set()).update(times)
+        if len(times) >= needed:
+            people.setdefault(host, []).append(box)
+    for host, boxes in people.items():
+        if cells := _cells(host, boxes, rectangles, picture, config):
+            times = votes.pop(host)
+            votes.update(dict.fromkeys(cells, times))
+    hosts = [host for host, times in votes.items() if len(times) >= needed]
+    kept: list[Rectangle] = []
+    for host in sorted(hosts, key=lambda r: (-len(votes[r]), r.area)):
+        if all(_apart(host, other) for other in kept):
+            kept.append(host)
+    return kept
+
+
+def _cells(
+    host: Rectangle, boxes: Sequence[Box], rectangles: Sequence[Rectangle], picture: Rectangle, config: Config
+) -> list[Rectangle]:
+    """One pane for each of several people where lines between them cut their common pane; empty if there are none."""
+    within = [
+        one
+        for one in rectangles
+        if _holds(host, one)
+        and one.area < 0.7 * host.area
+        and one.quality > 0.8
+        and sum(_covered(one, box) > 0.3 for box in boxes) == 1
+    ]
+    tight = replace(config, area_cost=config.area_cost * picture.area / host.area)
+    cells = [_host(within, picture, box, tight) for box in boxes]
+    whole_cells = len(boxes) > 1 and picture not in cells and len(set(cells)) == len(cells)
+    apart = all(one.shared(two) < 0.1 * one.area for i, one in enumerate(cells) for two in cells[:i])
+    return cells if whole_cells and apart else []
+
+
+def clusters(faces: dict[int, list[Face]]) -> list[tuple[Box, set[int]]]:
+    """Faces of about the same place and size, whenever seen: (median box, when), most often seen first."""
+    groups: list[list[tuple[int, Box]]] = []
+    for t, there in sorted(faces.items()):
+        for face in there:
+            x, y = face.box.centre
+            near = [
+                group
+                for group in groups
+                if np.hypot(group[-1][1].centre[0] - x, group[-1][1].centre[1] - y) < 0.7 * face.box.w
+                and 0.6 < group[-1][1].w / face.box.w < 1.6
+            ]
+            if near:
+                near[0].append((t, face.box))
+            else:
+                groups.append([(t, face.box)])
+    out = []
+    for group in sorted(groups, key=lambda g: -len(g)):
+        x, y, w, h = np.median([(b.x, b.y, b.w, b.h) for _, b in group], axis=0).tolist()
+        out.append((Box(x=x, y=y, w=w, h=h), {t for t, _ in group}))
+    return out
+
+
+def _apart(one: Rectangle, two: Rectangle) -> bool:
+    """Two panes share little, or one is an inset of the other."""
+    shared = one.shared(two)
+    small, large = sorted((one.area, two.area))
+    return shared < 0.3 * small or (shared > 0.9 * small and small < 0.4 * large)
+
+
+def _host(rectangles: Sequence[Rectangle], picture: Rectangle, face: Box, config: Config) -> Rectangle:
+    best, best_score = picture, config.picture_quality - config.area_cost
+    x, y = face.centre
+    for one in rectangles:
+        if one == picture or not (one.x0 < x < one.x1 and one.y0 < y < one.y1):
+            continue
+        if one.x1 - one.x0 < config.min_width_of_face * face.w or one.y1 - one.y0 < config.min_height_of_face * face.h:
+            continue
+        if _covered(one, face) < 0.7:
+            continue
+        score = one.quality - config.area_cost * one.area / picture.area
+        if score > best_score:
+            best, best_score = one, score
+    return best
+
+
+def _off_the_edge(host: Rectangle, rectangles: Sequence[Rectangle], picture: Rectangle, reach: int = 12) -> Rectangle:
+    """The same pane without the narrow margin between it and the picture's edge, where there is a border."""
+    margins = [
+        one
+        for one in rectangles
+        if one.quality > host.quality - 0.05
+        and all(
+            a == b or (b in (0, edge) and abs(a - b) <= reach)
+            for a, b, edge in (
+                (one.x0, host.x0, 0),
+                (one.y0, host.y0, 0),
+                (one.x1, host.x1, picture.x1),
+                (one.y1, host.y1, picture.y1),
+            )
+        )
+    ]
+    return min(margins, key=lambda one: one.area, default=host) if host != picture else host
+
+
+def _with_still_part(
+    host: Rectangle, rectangles: Sequence[Rectangle], picture: Rectangle, motion: "Motion"
+) -> Rectangle:
+    """The same pane with what lies behind one of its sides, if nothing moves there: that side is a line in the room."""
+    for one in sorted(rectangles, key=lambda r: -r.area):
+        same = [one.x0 == host.x0, one.y0 == host.y0, one.x1 == host.x1, one.y1 == host.y1]
+        if one == picture or sum(same) != 3 or not host.area < one.area < 1.8 * host.area:
+            continue
+        moving = motion.moving_HW[motion.inside(one)].sum() - motion.moving_HW[motion.inside(host)].sum()
+        blocks = (one.area - host.area) / BLOCK**2
+        if one.quality > host.quality - 0.05 and moving < 0.005 * blocks:
+            return one
+    return host
+
+
+def _covered(place: Rectangle, face: Box) -> float:
+    """Share of a face in a rectangle; the detector's boxes may reach beyond the picture and the pane."""
+    box = Box(x=place.x0, y=place.y0, w=place.x1 - place.x0, h=place.y1 - place.y0)
+    return box.intersection(face) / (face.w * face.h)
+
+
+def stimulus_pane(
+    seen: seams.Evidence,
+    picture: Rectangle,
+    reactors: Sequence[Rectangle],
+    hidden_HW: np.ndarray,
+    motion: Motion,
+    config: Config,
+) -> Rectangle | None:
+    """The rectangle that explains what moves outside the reactors' panes; None if nothing does."""
+    outside_HW = np.ones_like(motion.moving_HW)
+    for host in reactors:
+        rows, columns = motion.inside(host)
+        outside_HW[max(rows.start - 2, 0) : rows.stop + 2, max(columns.start - 2, 0) : columns.stop + 2] = False
+    moves_HW = motion.moving_HW & outside_HW
+    if moves_HW.sum() < 4:
+        return None
+    best, best_score = None, -1.0
+    for one in seams.find_rectangles(seen, config.search, hidden_HW):
+        if one.loose or any(_holds(host, one) or not _apart_or_over(host, one) for host in reactors):
+            continue
+        explained = moves_HW[motion.inside(one)].sum() / moves_HW.sum()
+        quality = config.picture_quality if one.area == picture.area else one.quality
+        score = explained + config.area_cost * (quality - one.area / picture.area)
+        if score > best_score:
+            best, best_score = one, score
+    return best
+
+
+def _apart_or_over(host: Rectangle, stimulus: Rectangle) -> bool:
+    """A reactor may lie beside the stimulus, on it, or over one of its corners, but never hide most of it."""
+    return host.shared(stimulus) < 0.5 * stimulus.area
+
+
+def _likeness(host: Rectangle, inner: Sequence[Rectangle], faces: dict[int, list[Face]], motion: Motion) -> float:
+    """How much a pane looks like a camera on somebody who sits there: a face that is always there and stays in its
+    place, before a background that stands still, without cuts."""
+    insets = [other for other in inner if other != host and _holds(host, other)]
+    places, times = [], set()
+    for t, there in faces.items():
+        mine = [
+            face.box
+            for face in there
+            if _covered(host, face.box) > 0.7 and not any(_covered(other, face.box) > 0.5 for other in insets)
+        ]
+        if mine:
+            times.add(t)
+            box = max(mine, key=lambda b: b.w * b.h)
+            places.append((*box.centre, box.w))
+    if not places:
+        return 0.0
+    x, y, w = np.median(np.array(places), axis=0)
+    away = np.median([np.hypot(px - x, py - y) / w + abs(np.log(pw / w)) for px, py, pw in places])
+    place = motion.inside(host)
+    still = 1 - float(motion.moving_HW[place].mean())
+    cuts = float((motion.changed_THW[(slice(None), *place)].mean(axis=(1, 2)) > 0.6).mean())
+    persistence = len(times) / len(faces)
+    return persistence * (0.5 + 0.3 * float(np.exp(-2 * away)) + 0.2 * still) * (1 - cuts)
+
+
+def _without_reactor(
+    rectangles: Sequence[Rectangle], picture: Rectangle, motion: Motion, hosts: Sequence[Rectangle]
+) -> list[Found]:
+    """Nobody in a pane of his own: say whether there are panes at all."""
+    moving = motion.moving_HW.sum()
+    if not hosts:
+        for one in rectangles:
+            share = motion.moving_HW[motion.inside(one)].sum() / moving
+            if not one.loose and one.quality > 0.8 and 0.05 < share < 0.95 and one.area > 0.05 * picture.area:
+                raise SourceError(
+                    Code.NO_FACE,
+                    f"a pane of {one.x1 - one.x0}x{one.y1 - one.y0} of {picture.x1}x{picture.y1} pixels, "
+                    "but no face that stays in any",
+                )
+    best = max((one.quality for one in rectangles if one != picture), default=0.0)
+    raise SourceError(Code.NO_LAYOUT, f"one thing fills the picture: best border around a part of it {best:.2f}")
+
+
+def full_face(frames_THWC: np.ndarray, faces: dict[int, list[Face]], config: Config) -> Found | None:
+    """The reactor's pane where it fills the picture, as before and after the split screen; None without one."""
+    height, width = frames_THWC.shape[1:3]
+    picture = Rectangle(x0=0, y0=0, x1=width, y1=height, coverage=(1.0,) * 4, decoupling=(1.0,) * 4)
+    if not any(len(times) >= 0.5 * len(faces) and box.w > 0.08 * width for box, times in clusters(faces)):
+        return None
+    likeness = _likeness(picture, [], faces, Motion(frames_THWC, config))
+    if likeness < config.min_confidence:
+        return None
+    return Found(role=REACTION, place=picture, confidence=min(1.0, likeness))
