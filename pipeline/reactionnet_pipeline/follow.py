@@ -14,7 +14,7 @@ Letters: H height, W width, C colour (RGB). Boxes of `Seen` and `FollowedFace` a
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import cv2
@@ -31,10 +31,10 @@ VERSION = 1
 DETECTED, TRACKED, INTERPOLATED = "detected", "tracked", "interpolated"
 SAME_IOU = 0.3  # a detection that shares this much with a followed face is that face
 NEAR = 1.5  # heights of the face that a person may have moved between two looks without a cut
-# Distances of colours. In the shared videos two looks at one person within a clip, jump cuts included, differ by 0.11
-# (median; 95 %: 0.20, at most 0.45, where clothes come into the pane and leave it), two persons by 0.25 and more
-# (1 %: 0.29, median 0.85), though some of them sit before the same wall.
-ALIKE, ALIKE_HERE, UNLIKE = 0.25, 0.3, 0.5
+# Distances of colours. In the shared videos two looks at one person within a clip, jump cuts included, differ by 0.09
+# (median; 95 %: 0.17, at most 0.25), looks at two persons by 0.22 and more (1 %: 0.27, median 0.82), though some of
+# them sit before the same wall.
+ALIKE, ALIKE_HERE, UNLIKE = 0.25, 0.27, 0.4
 LOOK_AHEAD_S = 0.75  # with both smoothings just under a second
 PATCH, MOVED = 16, 6.0  # a face moves where a cell of its 16 x 16 grey levels changes by this much
 
@@ -348,7 +348,7 @@ def _grown(box: Box, factor: float) -> Box:
 
 
 COLOUR_ZONES = ((0.05, 0.1, 0.95, 1.0), (0.0, -0.3, 1.0, 0.1), (-0.4, 1.1, 1.4, 1.7))  # face, hair, clothes; in boxes
-COLOUR_BINS = (6, 16, 16)
+COLOUR_BINS = (4, 16, 16)
 COLOUR_RANGE = (0, 256, 104, 168, 96, 176)  # Lab; skin, hair and cloth lie in the middle of the chroma plane
 
 
@@ -373,8 +373,8 @@ def describe_colours(rgb_HWC: np.ndarray, box: Box) -> np.ndarray:
 
 
 def colour_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Hellinger distance of two descriptions, 0 to 1, over the zones that both have."""
-    overlaps = [float(x @ y) for x, y in zip(a, b, strict=True) if x.any() and y.any()]
+    """Hellinger distance of two descriptions, 0 to 1, over the two most alike zones: a hand may hide the third."""
+    overlaps = sorted(float(x @ y) for x, y in zip(a, b, strict=True) if x.any() and y.any())[-2:]
     return float(np.sqrt(max(0.0, 1 - np.mean(overlaps)))) if overlaps else 1.0
 
 
@@ -439,7 +439,7 @@ def _fill_back(waiting: Sequence[_Moment], moment: _Moment, number: int, now: _S
 def _hold_to_the_end(waiting: Sequence[_Moment], step: int) -> None:
     """The last frames of a shot, after the last one in which the trackers were asked."""
     tail = [moment for moment in waiting if waiting[-1].frame - moment.frame < step and moment.shot == waiting[-1].shot]
-    for earlier, later in zip(tail, tail[1:], strict=False):
+    for earlier, later in pairwise(tail):
         for number, one in earlier.seen.items():
             later.seen.setdefault(number, replace(one, source=TRACKED))
 
