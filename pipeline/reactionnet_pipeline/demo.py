@@ -204,7 +204,7 @@ def draw(video_id: str, folder: Path) -> dict:
 def draw_all(folder: Path, video_ids: Sequence[str] = tuple(VIDEOS)) -> list[dict]:
     """Draw what is not there yet, one process a core, and write manifest and ground truth."""
     folder.mkdir(parents=True, exist_ok=True)
-    records = {record["video_id"]: record for record in _still_good(folder) if record["video_id"] in video_ids}
+    records = {record["video_id"]: record for record in still_good(folder) if record["video_id"] in video_ids}
     missing = [video_id for video_id in video_ids if video_id not in records]
     if missing:
         spawn = multiprocessing.get_context("spawn")
@@ -217,7 +217,7 @@ def draw_all(folder: Path, video_ids: Sequence[str] = tuple(VIDEOS)) -> list[dic
     return ordered
 
 
-def _still_good(folder: Path) -> list[dict]:
+def still_good(folder: Path) -> list[dict]:
     """Records of the videos that lie in the folder as they were drawn."""
     if not (folder / "ground_truth.json").exists():
         return []

@@ -59,11 +59,12 @@ def drawn_face(name: str) -> Clip:
 
 @cache
 def rendered_face(subject: int) -> Clip:
-    """A rendered clip, its faces found by MTCNN before composition."""
+    """A rendered clip, its room made wider, its faces found by MTCNN before composition."""
     path = RENDERED / f"S{subject:03d}_{subject % 6}.mp4"
     info = video.probe(path)
     read = video.read_frames(path, info, 0, info.num_frames, lambda _: [video.whole(info)])
-    clip = Clip(name=f"rendered_S{subject:03d}", frames=[picture for _, (picture,) in read], fps=info.fps)
+    frames = [cv2.copyMakeBorder(picture, 0, 0, 80, 80, cv2.BORDER_REPLICATE) for _, (picture,) in read]
+    clip = Clip(name=f"rendered_S{subject:03d}", frames=frames, fps=info.fps)
     return with_detected_faces(clip, [clip.name], every=5)
 
 
