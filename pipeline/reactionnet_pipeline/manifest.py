@@ -7,14 +7,15 @@ reason while the good ones go on.
 import csv
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
 
-from reactionnet_datasets.sample import MAX_ESCAPED_ID, escape
+from reactionnet_datasets.sample import MAX_ESCAPED_ID, canonical_json, escape
 from reactionnet_pipeline.errors import Code, DeadLetter
 from reactionnet_pipeline.records import REACTION, STIMULUS, Layout, Pane
 
@@ -35,15 +36,20 @@ KNOWN = [
     "layout",
 ]
 SCHEMES = ("", "file", "gs", "s3")
+MAX_LINE = 1 << 20
 MAX_TEXT = 4096
+MAX_NAME = 255  # bytes of one name in a path, on the usual file systems
+MAX_REASON = 400
 MAX_SUBJECTS = 32
 MAX_PANES = 256
 MAX_SIDE = 16384
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One good row. `uri` is as written, `location` absolute; what no column is known for lies in `extra`."""
+    """One good row. `uri` is as written, `location` absolute; `extra` is JSON of the fields that are not known."""
 
     line: int
     video_id: str
@@ -61,7 +67,7 @@ class Row:
     start_s: float | None = None
     end_s: float | None = None
     layout: Layout | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: str | None = None
 
 
 class ManifestError(ValueError):
@@ -74,8 +80,8 @@ def read_manifest(path: Path) -> Iterator[Row | DeadLetter]:
     for line, raw in _raw_rows(path):
         row = raw if isinstance(raw, str) else _checked(raw, line, path)
         if isinstance(row, str):
-            video_id = str(raw.get("video_id", ""))[:MAX_TEXT] if isinstance(raw, dict) else ""
-            yield _letter(video_id, line, Code.BAD_ROW, row)
+            video_id = raw.get("video_id") if isinstance(raw, dict) else None
+            yield _letter(video_id if isinstance(video_id, str) else "", line, Code.BAD_ROW, row)
         elif (first := seen.setdefault(row.video_id, line)) != line:
             yield _letter(
                 row.video_id, line, Code.DUPLICATE_ID, f"line {first} has the same video_id; that one is used"
@@ -85,7 +91,10 @@ def read_manifest(path: Path) -> Iterator[Row | DeadLetter]:
 
 
 def _letter(video_id: str, line: int, code: Code, message: str) -> DeadLetter:
-    return DeadLetter(video_id=video_id, line=line, stage="manifest", code=code, message=message, retryable=False)
+    shown = CONTROL.sub("\ufffd", video_id)[:MAX_REASON]
+    return DeadLetter(
+        video_id=shown, line=line, stage="manifest", code=code, message=message[:MAX_REASON], retryable=False
+    )
 
 
 def _raw_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -100,31 +109,49 @@ def _raw_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
             reader = csv.DictReader(file, delimiter="\t" if kind == ".tsv" else ",", strict=False)
             if not {"video_id", "uri", "license"} <= set(reader.fieldnames or ()):
                 raise ManifestError(f"{path} lacks columns: needs video_id, uri, license; has {reader.fieldnames}")
-            for fields in reader:
-                if None in fields:
-                    yield reader.line_num, f"more cells than the header's {len(reader.fieldnames or ())}"
-                else:
-                    yield reader.line_num, {name: value for name, value in fields.items() if value not in ("", None)}
+            yield from _csv_rows(reader)
     elif kind == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            file = pq.ParquetFile(path)
-        except pa.ArrowInvalid as error:
-            raise ManifestError(f"{path} is no Parquet file: {error}") from error
-        line = 0
-        for batch in file.iter_batches(4096):
-            for fields in batch.to_pylist():
-                line += 1
-                yield line, {name: value for name, value in fields.items() if value is not None}
+        yield from _parquet_rows(path)
     else:
         raise ManifestError(f"{path}: expected a name that ends in .jsonl, .csv, .tsv or .parquet")
 
 
+def _csv_rows(reader: csv.DictReader) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    while True:
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield reader.reader.line_num, f"not CSV: {error}"
+            continue
+        if None in fields:
+            yield reader.line_num, f"more cells than the header's {len(reader.fieldnames or ())}"
+        else:
+            yield reader.line_num, fields
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    line = 0
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(4096):
+            for fields in batch.to_pylist():
+                line += 1
+                # a NaN is how data frames spell a missing value
+                yield line, {n: v for n, v in fields.items() if not (isinstance(v, float) and math.isnan(v))}
+    except (pa.ArrowException, OSError) as error:
+        raise ManifestError(f"{path} is no Parquet file that can be read, after row {line}: {error}") from error
+
+
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     with path.open("rb") as file:
-        for line, text in enumerate(file, 1):
+        for line, text in enumerate(_lines(file), 1):
+            if text is None:
+                yield line, f"longer than {MAX_LINE:,} bytes"
+                continue
             if not text.strip():
                 continue
             try:
@@ -133,9 +160,20 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
                 yield line, f"not JSON: {error}"
                 continue
             if isinstance(fields, dict):
-                yield line, {name: value for name, value in fields.items() if value is not None}
+                yield line, fields
             else:
                 yield line, f"a JSON {type(fields).__name__} where an object was expected"
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes | None]:
+    """Lines; None in the place of one that is too long to be a row."""
+    while text := file.readline(MAX_LINE):
+        if len(text) < MAX_LINE or text.endswith(b"\n"):
+            yield text
+        else:
+            while (rest := file.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+                pass
+            yield None
 
 
 def _refuse(constant: str) -> None:
@@ -143,6 +181,7 @@ def _refuse(constant: str) -> None:
 
 
 def _checked(fields: dict[str, Any], line: int, path: Path) -> Row | str:
+    fields = {name: value for name, value in fields.items() if value is not None and value != ""}
     try:
         video_id = _text(fields, "video_id", required=True)
         if len(escape(video_id)) > MAX_ESCAPED_ID:
@@ -169,10 +208,23 @@ def _checked(fields: dict[str, Any], line: int, path: Path) -> Row | str:
                 n: _text(fields, n)
                 for n in ["creator", "title", "consent", "stimulus_scene", "sub_scene", "stimulus_id"]
             },
-            extra={name: value for name, value in fields.items() if name not in KNOWN},
+            extra=_extra(fields),
         )
+    except RecursionError:
+        return "nested too deeply"
     except ValueError as error:
         return str(error)
+
+
+def _extra(fields: Mapping[str, Any]) -> str | None:
+    """Canonical JSON of what is not known; dates and the like, which only Parquet has, as text."""
+    unknown = {str(name): value for name, value in fields.items() if name not in KNOWN}
+    if not unknown:
+        return None
+    try:
+        return canonical_json(json.loads(json.dumps(unknown, default=str))).decode()
+    except ValueError as error:
+        raise ValueError(f"further fields cannot be kept as JSON: {error}") from None
 
 
 def _text(fields: Mapping[str, Any], name: str, required: bool = False) -> Any:
@@ -180,12 +232,15 @@ def _text(fields: Mapping[str, Any], name: str, required: bool = False) -> Any:
     if value is None and not required:
         return None
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(
-            f"{name} is missing" if value is None else f"{name} {value!r} is not a text".replace("\n", " ")
-        )
-    if len(value) > MAX_TEXT or not value.isprintable():
+        raise ValueError(f"{name} is missing" if value is None else f"{name} {_shown(value)} is not a text")
+    if len(value) > MAX_TEXT or CONTROL.search(value):
         raise ValueError(f"{name} {value[:40]!r}... is too long or has control characters")
     return value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:80] + "..."
 
 
 def _seconds(fields: Mapping[str, Any], name: str) -> float | None:
@@ -193,11 +248,13 @@ def _seconds(fields: Mapping[str, Any], name: str) -> float | None:
     if value is None:
         return None
     try:
-        seconds = float(value)
+        seconds = float(value) if not isinstance(value, bool) else math.nan
+    except OverflowError:
+        seconds = math.inf
     except (TypeError, ValueError):
-        raise ValueError(f"{name} {value!r} is not a number of seconds") from None
+        raise ValueError(f"{name} {_shown(value)} is not a number of seconds") from None
     if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError(f"{name} {value!r} is not a time from 0 on")
+        raise ValueError(f"{name} {_shown(value)} is not a time from 0 on")
     return seconds
 
 
@@ -208,9 +265,10 @@ def _names(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
         try:
             value = json.loads(value) if value.lstrip().startswith("[") else value.split(";")
         except json.JSONDecodeError:
-            raise ValueError(f"{name} {value!r} is neither a JSON list nor names between semicolons") from None
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item.strip() for item in value):
-        raise ValueError(f"{name} {value!r} is not a list of names")
+            raise ValueError(f"{name} {_shown(value)} is neither a JSON list nor names between semicolons") from None
+    named = isinstance(value, list | tuple) and all(isinstance(item, str) and item.strip() for item in value)
+    if not named or any(CONTROL.search(item) for item in value):
+        raise ValueError(f"{name} {_shown(value)} is not a list of names")
     names = tuple(item.strip() for item in value)
     if len(names) > MAX_SUBJECTS or len(set(names)) != len(names) or any(len(item) > 128 for item in names):
         raise ValueError(
@@ -230,13 +288,15 @@ def _location(uri: str, manifest: Path) -> str:
         if parts.username or parts.password:
             raise ValueError(f"uri {redacted(uri)!r} holds credentials: leave them to the environment")
         return uri
-    path = parts.path if scheme == "file" else uri
-    return str((manifest.parent / path).resolve())
+    path = unquote(parts.path) if scheme == "file" else uri
+    if "\0" in path or any(len(name.encode()) > MAX_NAME for name in path.split("/")):
+        raise ValueError(f"uri {redacted(uri)[:80]!r}... holds a name that no file can have")
+    return os.path.abspath(manifest.parent / path)  # noqa: PTH100 -- touches no file, unlike Path.resolve
 
 
 def redacted(uri: str) -> str:
     """An address without user name, password or query, fit for logs and tables."""
-    shown = re.sub(r"//[^/@\s]*@", "//", uri)
+    shown = re.sub(r"//[^/\s]*@", "//", uri)
     return re.sub(r"\?.*", "?...", shown) if "://" in shown else shown
 
 
@@ -282,6 +342,6 @@ def read_overrides(path: Path) -> dict[str, Layout]:
             if isinstance(fields, str):
                 raise ValueError(fields)
             layouts[_text(fields, "video_id", required=True)] = parse_panes(fields.get("panes"), "override")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ManifestError(f"{path} line {line}: {error}") from error
     return layouts

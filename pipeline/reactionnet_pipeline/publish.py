@@ -194,7 +194,7 @@ def _rows(work: Path, settings: Settings, split: str, summaries: list[dict]) -> 
                 **{name: row.get(name) for name in given},
                 "clips": len(summary["clips"]),
                 "frames": sum(clip["frames"] for clip in summary["clips"]),
-                "extra": canonical_json(row["extra"]).decode() if row["extra"] else None,
+                "extra": row["extra"],
             }
         )
         for clip in summary["clips"]:
