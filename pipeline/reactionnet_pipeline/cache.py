@@ -19,7 +19,18 @@ from reactionnet_datasets.shards import write_atomic
 from reactionnet_pipeline.errors import RETRYABLE, Code, SourceError
 
 # Libraries that decide what comes out; another version is another input.
-LIBRARIES = ("av", "opencv-contrib-python-headless", "dlib-bin", "torch", "numpy", "facenet-pytorch", "simplejpeg")
+LIBRARIES = (
+    "av",
+    "dlib-bin",
+    "face-recognition-models",
+    "facenet-pytorch",
+    "numpy",
+    "opencv-contrib-python-headless",
+    "scipy",
+    "simplejpeg",
+    "soundfile",
+    "torch",
+)
 
 
 def fingerprint(**inputs: Any) -> str:

@@ -225,8 +225,9 @@ def _run(
     from reactionnet_pipeline.build import Build
     from reactionnet_pipeline.launch import run
     from reactionnet_pipeline.progress import Watcher
+    from reactionnet_pipeline.weights import digests
 
-    facts = {"versions": all_versions(), "config": asdict(config), "models": models(config)}
+    facts = {"versions": all_versions(), "config": asdict(config), "models": digests()}
     job = Build(
         root=str(out.resolve()),
         work=str(work.resolve()),
@@ -250,15 +251,6 @@ def _run(
         "pipeline_seconds": round(seconds, 3),
         "frames_read": frames,
         "frames_per_s": round(frames / seconds, 2),
-    }
-
-
-def models(config: Config) -> dict[str, str]:
-    """The models whose output is in the shards."""
-    return {
-        "detector": "MTCNN (facenet-pytorch)",
-        "landmarks": "dlib 68 points",
-        "tracker": config.decode.faces.tracker,
     }
 
 
@@ -286,7 +278,7 @@ def _summarise(result: dict[str, Any], out: Path, work: Path) -> None:
 
 def main() -> None:
     """Entry point of the command."""
-    logging.getLogger().setLevel(logging.WARNING)
+    logging.basicConfig(handlers=[logging.NullHandler()])  # until there is a folder for logs
     app()
 
 

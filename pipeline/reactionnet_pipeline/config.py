@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,6 +21,10 @@ class SegmentConfig:
 
     length_s: float = 60.0
 
+    def __post_init__(self) -> None:
+        if not self.length_s >= 1:
+            raise ValueError(f"length_s {self.length_s}: a segment has at least 1 s")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -29,6 +34,11 @@ class Limits:
     layout_s: float = 900.0
     decode_s: float = 1800.0
     clips_s: float = 900.0
+
+    def __post_init__(self) -> None:
+        for name, limit_s in vars(self).items():
+            if not limit_s > 0:
+                raise ValueError(f"{name} {limit_s}: a limit is more than 0 s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,4 +100,6 @@ def _parsed(kind: Any, value: str) -> Any:
         if value.lower() not in ("true", "false"):
             raise ValueError(f"{value!r} is neither true nor false")
         return value.lower() == "true"
+    if kind is float and not math.isfinite(float(value)):
+        raise ValueError(f"{value!r} is not a finite number")
     return kind(value)

@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 import sys
+import threading
 from pathlib import Path
 
 import apache_beam as beam
@@ -24,7 +25,7 @@ def run(build: Build, workers: int, beam_options: list[str], log_level: str) -> 
         direct = options.view_as(DirectOptions)
         if direct.direct_num_workers == 1:  # Beam's default
             direct.direct_num_workers = workers
-        runner = _local_runner(logs)
+        runner = local_runner(logs)
         options.view_as(StandardOptions).runner = None
     pipeline = beam.Pipeline(runner=runner, options=options)
     build_graph(pipeline, build)
@@ -36,10 +37,12 @@ def _log_to(build: Build, log_level: str) -> Path:
     folder = Path(build.work) / "logs"
     folder.mkdir(exist_ok=True)
     logging.basicConfig(filename=folder / "launcher.log", level=log_level.upper(), force=True)
+    # Beam's threads die of the connections that an interrupt closes: that is for the log, not for the user
+    threading.excepthook = lambda fault: logging.error("in a thread of the runner", exc_info=fault.exc_value)
     return folder
 
 
-def _local_runner(logs: Path):
+def local_runner(logs: Path):
     """Real processes, which write what they have to say to the log folder."""
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     from apache_beam.transforms.environments import SubprocessSDKEnvironment
