@@ -234,7 +234,8 @@ def compare_faces(truth: dict, rows: Sequence[FaceRow]) -> Faces:
     samples = truth["face_boxes"]
     beside = _beside(samples, rows, 0.5 / truth["fps"] + 0.001)  # the truth's times are rounded
     persons: dict[tuple[str, str], set[str]] = defaultdict(set)
-    on, nobody = Counter(), 0
+    on: Counter[str] = Counter()
+    nobody = 0
     for sample, near in zip(samples, beside, strict=True):
         for row in near:
             person = _person_under(row.box, sample["faces"])

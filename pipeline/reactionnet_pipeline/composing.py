@@ -2,9 +2,8 @@
 
 One main function: `compose(Composition(...), folder)` writes `<video_id>.mp4` and returns its ground truth record;
 `write_truth(records, folder)` then writes `ground_truth.json` and the build manifest `sources.jsonl` beside the videos.
-A `Composition` is a canvas with `Placed` clips on it; `side_by_side`, `pip`, `top_bottom`, `grid`, `inset` and
-`layout_change` place clips in the usual ways. A `Clip` is a list of RGB pictures, played forwards and backwards, with
-the face boxes of each picture; `with_detected_faces` finds those in clips whose boxes are not known.
+A `Composition` is a canvas with `Placed` clips on it; `arrangements` has the usual ways to place them. A `Clip` is a
+list of RGB pictures with the face boxes of each; `known_faces.with_detected_faces` finds those that are not known.
 
     clip = Clip(name="s01", frames=pictures, fps=25, faces=boxes)
     placed = pip(clip, stimulus, (640, 360), corner="bottom right", share=0.3, border=3)
@@ -14,13 +13,13 @@ The ground truth has the form "reaction-video-ground-truth/1": boxes are x, y, w
 pane is the rectangle of the content without its border, a cut-out pane is the bounding box of where the person is most
 of the time. A composition and a folder give the same bytes again.
 
-Letters: T frames, H height, W width, C colour (RGB), N sound samples.
+Letters: H height, W width, C colour (RGB).
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -28,11 +27,11 @@ import av
 import cv2
 import numpy as np
 
+from reactionnet_pipeline.composition import FACE, STIMULUS, Caption, Composition, Placed
+from reactionnet_pipeline.drawn_sound import SAMPLE_RATE, sound
 from reactionnet_pipeline.records import Box
 
-SAMPLE_RATE = 44_100
 SAMPLING_HZ = 5  # truth samples of the faces a second
-FACE, STIMULUS = "face", "stimulus"
 TRUTH, MANIFEST = "ground_truth.json", "sources.jsonl"
 TRUTH_HEAD = {
     "schema": "reaction-video-ground-truth/1",
@@ -42,267 +41,6 @@ TRUTH_HEAD = {
     "visible_fraction is the share neither hidden by later panes nor cut off",
     "expected": "ok: the panes and the subject are to be found; reject: the file is to be refused, with the reason",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownFace:
-    """A face in a picture of a clip: whose it is, and its box in MTCNN's convention."""
-
-    subject_id: str
-    box: Box
-    score: float = 1.0
-    source: str = "drawn"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clip:
-    """Pictures of one size, (H, W, 3) uint8 RGB, with the faces in each; `masks` (H, W) of 0-255 show the person."""
-
-    name: str  # subject or stimulus id
-    frames: Sequence[np.ndarray]
-    fps: float = 25.0
-    faces: Sequence[Sequence[KnownFace]] = ()  # one entry a frame, or none at all
-    masks: Sequence[np.ndarray] | None = None
-    scene: str = "self-made video"
-    sub_scene: str = "drawing"
-
-    @property
-    def subject_ids(self) -> list[str]:
-        return sorted({face.subject_id for faces in self.faces for face in faces})
-
-    def index_at(self, time_s: float) -> int:
-        """Which picture is shown: forwards, then backwards, so that motion never jumps."""
-        last = len(self.frames) - 1
-        step = int(time_s * self.fps + 1e-6)
-        return 0 if last == 0 else last - abs(last - step % (2 * last))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Placed:
-    """A clip in a rectangle of the canvas for a span of time; later ones in the list hide earlier ones.
-
-    `shape`: rect, rounded (rect with round corners), round (an ellipse) or cutout (only where the clip's mask is).
-    `focus` is the point of the clip (as shares of its size) that stays in view when it is cropped, `zoom` >= 1 crops.
-    """
-
-    clip: Clip
-    role: str  # FACE or STIMULUS
-    x: int
-    y: int
-    w: int
-    h: int
-    start_s: float = 0.0
-    end_s: float | None = None
-    shape: str = "rect"
-    border: int = 0  # pixels around the pane, outside of it
-    border_rgb: tuple[int, int, int] = (255, 255, 255)
-    shadow: int = 0  # softness in pixels
-    zoom: float = 1.0
-    focus: tuple[float, float] = (0.5, 0.45)
-    clip_start_s: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Caption:
-    """Text over everything: a title, a line of subtitles, a channel's logo. `height` is that of the letters."""
-
-    text: str
-    x: int
-    y: int  # of the base line
-    height: int = 18
-    rgb: tuple[int, int, int] = (255, 255, 255)
-    start_s: float = 0.0
-    end_s: float = 1e9
-    plate_rgb: tuple[int, int, int] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Composition:
-    """Everything about one video. `expected` is "ok" or a plain reason for refusal, such as no_stimulus."""
-
-    video_id: str
-    layout: str  # side_by_side, pip, top_bottom, multi_reactor, inset_background, layout_change, full_face
-    placed: Sequence[Placed]
-    size: tuple[int, int] = (640, 360)
-    duration_s: float = 5.0
-    fps: int = 25
-    background: np.ndarray | None = None  # (H, W, 3), black without
-    captions: Sequence[Caption] = ()
-    timeline: Sequence[tuple[float, float, str]] = ()  # where the layout changes
-    noise: float = 0.0  # standard deviation, grey levels
-    crf: int = 23
-    bit_rate: int | None = None  # bits a second, instead of crf
-    variable_rate: bool = False
-    frozen: bool = False  # the first picture all the time
-    rotation: int = 0  # degrees clockwise that a player turns the stored picture: 0, 90, 180, 270
-    sound: str | None = "speech"  # speech, tones, noise, or None for no track
-    expected: str = "ok"
-    description: str = ""
-    flags: Sequence[str] = ()
-    seed: int = 0
-
-    def end_of(self, pane: Placed) -> float:
-        return self.duration_s if pane.end_s is None else pane.end_s
-
-
-# Placing clips ------------------------------------------------------------------------------------------------------
-
-
-def side_by_side(
-    left: Clip, right: Clip, size, *, stimulus="left", share=0.5, gap=0, margin=0, top=0, **look
-) -> list[Placed]:
-    """Two panes of one height; `share` is the left one's part of the width, `margin` and `top` leave a rim."""
-    width, height = size
-    inner = width - 2 * margin - gap
-    left_w = _even(inner * share)
-    first = {"x": margin, "y": margin + top, "w": left_w, "h": height - 2 * margin - 2 * top}
-    second = {**first, "x": margin + left_w + gap, "w": inner - left_w}
-    roles = (STIMULUS, FACE) if stimulus == "left" else (FACE, STIMULUS)
-    return [
-        Placed(clip=clip, role=role, **place, **look)
-        for clip, role, place in zip((left, right), roles, (first, second), strict=True)
-    ]
-
-
-def top_bottom(top: Clip, bottom: Clip, size, *, stimulus="top", share=0.5, gap=0, **look) -> list[Placed]:
-    """Two panes of the whole width; `share` is the upper one's part of the height."""
-    width, height = size
-    top_h = _even((height - gap) * share)
-    roles = (STIMULUS, FACE) if stimulus == "top" else (FACE, STIMULUS)
-    return [
-        Placed(clip=top, role=roles[0], x=0, y=0, w=width, h=top_h, **look),
-        Placed(clip=bottom, role=roles[1], x=0, y=top_h + gap, w=width, h=height - gap - top_h, **look),
-    ]
-
-
-def pip(
-    face: Clip, stimulus: Clip, size, *, corner="bottom right", share=0.28, aspect=4 / 3, margin=10, **look
-) -> list[Placed]:
-    """A stimulus that fills the canvas and a face camera of `share` of the width in a corner ("top left", ...)."""
-    width, height = size
-    w = _even(width * share)
-    h = _even(w / aspect)
-    x = margin if "left" in corner else width - margin - w
-    y = margin if "top" in corner else height - margin - h
-    return [
-        Placed(clip=stimulus, role=STIMULUS, x=0, y=0, w=width, h=height),
-        Placed(clip=face, role=FACE, x=x, y=y, w=w, h=h, **look),
-    ]
-
-
-def cutout(face: Clip, stimulus: Clip, size, *, share=0.4, right=True) -> list[Placed]:
-    """The reactor without her room in a lower corner of the stimulus; `share` is of the canvas height."""
-    width, height = size
-    clip_h, clip_w = face.frames[0].shape[:2]
-    h = _even(height * share)
-    w = _even(h * clip_w / clip_h)
-    return [
-        Placed(clip=stimulus, role=STIMULUS, x=0, y=0, w=width, h=height),
-        Placed(clip=face, role=FACE, x=width - w if right else 0, y=height - h, w=w, h=h, shape="cutout"),
-    ]
-
-
-def grid(faces: Sequence[Clip], stimulus: Clip, size, *, columns=2, gap=0, **look) -> list[Placed]:
-    """Equal cells in rows, the stimulus in the first one."""
-    width, height = size
-    rows = -(-(len(faces) + 1) // columns)
-    w, h = _even((width - gap * (columns + 1)) / columns), _even((height - gap * (rows + 1)) / rows)
-    return [
-        Placed(
-            clip=clip,
-            role=FACE if cell else STIMULUS,
-            x=gap + cell % columns * (w + gap),
-            y=gap + cell // columns * (h + gap),
-            w=w,
-            h=h,
-            **look,
-        )
-        for cell, clip in enumerate((stimulus, *faces))
-    ]
-
-
-def inset(faces: Sequence[Clip], stimulus: Clip, size, *, right=True, **look) -> list[Placed]:
-    """Stimulus and a column of face cameras (one or two) with a rim around them, for a decorated background."""
-    width, height = size
-    wide_w, wide_h = _even(width * 0.6), _even(width * 0.6 * 9 / 16)
-    face_w = _even(width * 0.29)
-    face_h = _even(min(face_w * 0.75, (height * 0.86) / len(faces) - 12))
-    rim = (width - wide_w - face_w) // 3
-    wide_x, face_x = (rim, 2 * rim + wide_w) if right else (2 * rim + face_w, rim)
-    top = (height - (face_h + 12) * len(faces) + 12) // 2 + height // 20
-    return [
-        Placed(clip=stimulus, role=STIMULUS, x=wide_x, y=_even(height * 0.21), w=wide_w, h=wide_h, **look),
-        *(
-            Placed(clip=face, role=FACE, x=face_x, y=_even(top + n * (face_h + 12)), w=face_w, h=face_h, **look)
-            for n, face in enumerate(faces)
-        ),
-    ]
-
-
-def layout_change(intro: Clip, split: Sequence[Placed], size, *, start_s: float, end_s: float) -> list[Placed]:
-    """The reactor alone, then `split` from `start_s` to `end_s`, then alone again (see `Composition.timeline`)."""
-    full = Placed(clip=intro, role=FACE, x=0, y=0, w=size[0], h=size[1])
-    return [
-        replace(full, end_s=start_s),
-        *(replace(pane, start_s=start_s, end_s=end_s) for pane in split),
-        replace(full, start_s=end_s),
-    ]
-
-
-def _even(value: float) -> int:
-    return round(value / 2) * 2
-
-
-def decorated(size: tuple[int, int], seed: int) -> np.ndarray:
-    """A background as channels have it: two colours run into one another, with dots and stripes."""
-    rng = np.random.default_rng(seed)
-    width, height = size
-    corners = rng.integers(10, 190, (2, 2, 3)).astype(np.float32)
-    picture = cv2.resize(corners, size, interpolation=cv2.INTER_LINEAR)
-    picture = np.clip(picture, 0, 255).astype(np.uint8)
-    stripe = [int(level) for level in rng.integers(20, 200, 3)]
-    for y in range(0, 2 * height, max(height // 6, 8)):
-        cv2.line(picture, (0, y), (width, y - height // 10), stripe, 1, cv2.LINE_AA)
-    for x, y, radius in rng.integers(0, [width, height, 6], (70, 3)):
-        cv2.circle(picture, (int(x), int(y)), int(radius), [int(c) for c in rng.integers(60, 255, 3)], -1, cv2.LINE_AA)
-    return picture
-
-
-# Faces of clips whose boxes are not known ---------------------------------------------------------------------------
-
-
-def with_detected_faces(clip: Clip, subject_ids: Sequence[str], every: int = 3, min_score: float = 0.7) -> Clip:
-    """Find the faces with MTCNN in each `every`-th picture and interpolate between; persons are told by their place.
-
-    `subject_ids` names the persons from left to right. Raises ValueError where a person is nowhere found.
-    """
-    from reactionnet_pipeline.detector import detect_faces
-
-    count, smallest = len(subject_ids), max(20, round(min(clip.frames[0].shape[:2]) * 0.12))
-    indexes = sorted({*range(0, len(clip.frames), every), len(clip.frames) - 1})
-    known: list[dict[int, tuple[Box, float]]] = [{} for _ in subject_ids]
-    for index in indexes:
-        found = detect_faces(clip.frames[index], min_face_px=smallest, min_score=min_score)[:count]
-        if len(found) == count:
-            for person, face in enumerate(sorted(found, key=lambda face: face.box.centre)):
-                known[person][index] = (face.box, face.score)
-    if not all(known):
-        raise ValueError(f"{clip.name}: not one of {len(indexes)} pictures shows {count} faces that MTCNN finds")
-    faces = zip(
-        *(_interpolated(subject, seen, len(clip.frames)) for subject, seen in zip(subject_ids, known, strict=True)),
-        strict=True,
-    )
-    return replace(clip, faces=list(faces))
-
-
-def _interpolated(subject_id: str, seen: dict[int, tuple[Box, float]], count: int) -> Iterator[KnownFace]:
-    at = sorted(seen)
-    boxes = np.array([(box.x, box.y, box.w, box.h) for box, _ in (seen[index] for index in at)])
-    for index in range(count):
-        x, y, w, h = (float(np.interp(index, at, boxes[:, side])) for side in range(4))
-        box = Box(x=x, y=y, w=w, h=h)
-        score, source = (seen[index][1], "mtcnn") if index in seen else (1.0, "interpolated")
-        yield KnownFace(subject_id=subject_id, box=box, score=score, source=source)
 
 
 # Pictures -----------------------------------------------------------------------------------------------------------
@@ -375,7 +113,7 @@ class _Panes:
         self.composition = composition
         self.crops = [_crop(pane) for pane in composition.placed]
         self.outlines = [_outline(pane) for pane in composition.placed]
-        self.rims = [_outline(pane, pane.border) for pane in composition.placed]
+        self.rims: dict[int, np.ndarray] = {}
 
     def shown(self, time_s: float) -> list[int]:
         at = time_s + 1e-6
@@ -394,16 +132,24 @@ class _Panes:
         assert pane.clip.masks is not None, f"{pane.clip.name} has no masks to be cut out with"
         return _cut(pane.clip.masks[self.index(number, time_s)], self.crops[number], pane)
 
+    def _rim(self, number: int) -> np.ndarray:
+        """Opacity of a pane with its border."""
+        if number not in self.rims:
+            pane = self.composition.placed[number]
+            outline = _outline(pane, pane.border)
+            self.rims[number] = _full(pane, pane.border) if outline is None else outline
+        return self.rims[number]
+
     def draw(self, canvas: np.ndarray, number: int, time_s: float) -> None:
         pane = self.composition.placed[number]
         if pane.shadow:
             spread = pane.shadow * 2
-            shade = np.pad(self.rims[number] if self.rims[number] is not None else _full(pane, pane.border), spread)
+            shade = np.pad(self._rim(number), spread)
             shade = cv2.GaussianBlur(shade, (0, 0), pane.shadow) // 2
             offset = pane.border + spread - pane.shadow // 2
             _blend(canvas, np.zeros(3, np.uint8), shade, pane.x - offset, pane.y - offset)
         if pane.border:
-            rim = self.rims[number] if self.rims[number] is not None else _full(pane, pane.border)
+            rim = self._rim(number)
             _blend(canvas, np.array(pane.border_rgb, np.uint8), rim, pane.x - pane.border, pane.y - pane.border)
         picture = _cut(pane.clip.frames[self.index(number, time_s)], self.crops[number], pane)
         _blend(canvas, picture, self.mask(number, time_s), pane.x, pane.y)
@@ -488,36 +234,6 @@ def _write_caption(canvas: np.ndarray, caption: Caption) -> None:
         cv2.rectangle(canvas, corner, opposite, caption.plate_rgb, -1)
     at = caption.x, caption.y
     cv2.putText(canvas, caption.text, at, cv2.FONT_HERSHEY_DUPLEX, scale, caption.rgb, weight, cv2.LINE_AA)
-
-
-# Sound --------------------------------------------------------------------------------------------------------------
-
-
-def sound(kind: str, duration_s: float, seed: int) -> np.ndarray:
-    """Stereo float32 (2, N), -1 to 1: "tones", "noise", or "speech" (a voice of made-up syllables over tones)."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(round(duration_s * SAMPLE_RATE)) / SAMPLE_RATE
-    notes = 220 * 2 ** (rng.integers(0, 24, int(duration_s * 2) + 2) / 12)
-    pitch = notes[(t * 2).astype(int)]
-    music = 0.12 * np.sin(2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE) * np.exp(-3 * (t * 2 % 1))
-    if kind == "tones":
-        return np.stack([music, music]).astype(np.float32)
-    hiss = rng.normal(0, 0.05, len(t))
-    if kind == "noise":
-        return np.stack([hiss, np.roll(hiss, 7)]).astype(np.float32)
-    if kind != "speech":
-        raise ValueError(f'sound "{kind}": known are speech, tones and noise')
-    voice_hz = rng.uniform(95, 210) * (1 + 0.08 * np.sin(2 * np.pi * 0.7 * t))
-    phase = 2 * np.pi * np.cumsum(voice_hz) / SAMPLE_RATE
-    syllable = (t * 4.5).astype(int)  # syllables a second
-    vowels = rng.uniform([300, 900], [800, 2300], (syllable[-1] + 1, 2))[syllable]
-    speaking = (rng.random(syllable[-1] + 1) < 0.7)[syllable] * np.sin(np.pi * (t * 4.5 % 1)) ** 2
-    voice = np.zeros_like(t)
-    for harmonic in range(1, 22):
-        hz = harmonic * voice_hz
-        voice += np.exp(-(((hz[:, None] - vowels) / 160) ** 2)).sum(axis=1) * np.sin(harmonic * phase)
-    voice = 0.18 * speaking * voice + 0.01 * speaking * hiss
-    return np.clip(np.stack([music * 0.5 + voice, music * 0.6 + voice]), -1, 1).astype(np.float32)
 
 
 # Files --------------------------------------------------------------------------------------------------------------
@@ -638,6 +354,7 @@ def _pane_record(composition: Composition, number: int) -> dict:
 
 def _person(pane: Placed) -> tuple[int, int, int, int]:
     """Bounding box, on the canvas, of the pixels that show the person in at least half of the pictures."""
+    assert pane.clip.masks is not None, f"{pane.clip.name} has no masks to be cut out with"
     crop = _crop(pane)
     often = np.mean([_cut(mask, crop, pane) > 127 for mask in pane.clip.masks], axis=0) >= 0.5
     x, y, w, h = cv2.boundingRect(often.astype(np.uint8))

@@ -25,10 +25,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from reactionnet_pipeline import accuracy, composing
-from reactionnet_pipeline.composing import Caption, Clip, Composition, compose, with_detected_faces, write_truth
+from reactionnet_pipeline import accuracy, arrangements
+from reactionnet_pipeline.composing import MANIFEST, compose, write_truth
+from reactionnet_pipeline.composition import FACE, Caption, Clip, Composition, Placed
 from reactionnet_pipeline.drawn_faces import LOOKS, draw_reactor
 from reactionnet_pipeline.drawn_stimuli import STIMULI
+from reactionnet_pipeline.known_faces import with_detected_faces
 
 WIDE, HD, TALL = (640, 360), (1280, 720), (360, 640)
 YELLOW, CYAN = (250, 215, 60), (70, 220, 230)
@@ -54,14 +56,14 @@ def stimulus(kind: str, seed: int, size: tuple[int, int] = WIDE) -> Clip:
 
 
 def two_halves(video_id: str) -> Composition:
-    placed = composing.side_by_side(stimulus("landscape", 10), reactor("ada", 12, size=(320, 360), face=0.36), WIDE)
+    placed = arrangements.side_by_side(stimulus("landscape", 10), reactor("ada", 12, size=(320, 360), face=0.36), WIDE)
     text = "Stimulus left, reactor right, two equal halves."
     return Composition(video_id=video_id, layout="side_by_side", description=text, placed=placed, seed=1)
 
 
 def unequal_with_gap(video_id: str) -> Composition:
     panes = reactor("bo", 22), stimulus("cartoon", 21)
-    placed = composing.side_by_side(*panes, WIDE, stimulus="right", share=0.38, gap=12, margin=14, top=36)
+    placed = arrangements.side_by_side(*panes, WIDE, stimulus="right", share=0.38, gap=12, margin=14, top=36)
     logo = Caption(text="BO REACTS", x=24, y=32, height=20, rgb=YELLOW)
     subtitle = Caption(text="and then it hopped", x=300, y=342)
     text = "Unequal panes with a gap on black, reactor left, logo and subtitles."
@@ -71,13 +73,13 @@ def unequal_with_gap(video_id: str) -> Composition:
 
 
 def corner_with_border(video_id: str) -> Composition:
-    placed = composing.pip(reactor("cy", 32), stimulus("cuts", 31), WIDE, corner="bottom right", share=0.3, border=3)
+    placed = arrangements.pip(reactor("cy", 32), stimulus("cuts", 31), WIDE, corner="bottom right", share=0.3, border=3)
     text = "Full-screen stimulus with cuts, face camera bottom right with a white border."
     return Composition(video_id=video_id, layout="pip", description=text, placed=placed, seed=3)
 
 
 def corner_without_border(video_id: str) -> Composition:
-    placed = composing.pip(reactor("dot", 42), stimulus("landscape", 44), WIDE, corner="top left", share=0.32)
+    placed = arrangements.pip(reactor("dot", 42), stimulus("landscape", 44), WIDE, corner="top left", share=0.32)
     text = "Full-screen stimulus, face camera top left without a border, sensor noise."
     return Composition(video_id=video_id, layout="pip", description=text, placed=placed, noise=3, sound="tones", seed=4)
 
@@ -85,20 +87,20 @@ def corner_without_border(video_id: str) -> Composition:
 def round_pane(video_id: str) -> Composition:
     face = reactor("ed", 52, size=(300, 300), eyes=(0.5, 0.45))
     look = {"shape": "round", "aspect": 1, "border": 4, "border_rgb": CYAN, "shadow": 5}
-    placed = composing.pip(face, stimulus("cartoon", 51), WIDE, corner="top right", share=0.28, **look)
+    placed = arrangements.pip(face, stimulus("cartoon", 51), WIDE, corner="top right", share=0.28, **look)
     text = "Full-screen stimulus, round face camera top right with a rim and a shadow."
     return Composition(video_id=video_id, layout="pip", description=text, placed=placed, seed=5)
 
 
 def cut_out(video_id: str) -> Composition:
-    placed = composing.cutout(reactor("fay", 62, size=(360, 360)), stimulus("landscape", 63), WIDE, share=0.55)
+    placed = arrangements.cutout(reactor("fay", 62, size=(360, 360)), stimulus("landscape", 63), WIDE, share=0.55)
     text = "The reactor without her room over the stimulus."
     return Composition(video_id=video_id, layout="pip", description=text, placed=placed, flags=["cutout"], seed=6)
 
 
 def inset_on_background(video_id: str) -> Composition:
     face, screen = reactor("gus", 72, size=(440, 330)), stimulus("cuts", 71, (800, 450))
-    placed = composing.inset([face], screen, HD, border=6, border_rgb=YELLOW)
+    placed = arrangements.inset([face], screen, HD, border=6, border_rgb=YELLOW)
     title = Caption(text="GUS SEES IT FOR THE FIRST TIME", x=240, y=90, height=40, rgb=YELLOW)
     return Composition(
         video_id=video_id,
@@ -107,7 +109,7 @@ def inset_on_background(video_id: str) -> Composition:
         placed=placed,
         size=HD,
         duration_s=4,
-        background=composing.decorated(HD, 7),
+        background=arrangements.decorated(HD, 7),
         captions=[title],
         seed=7,
     )
@@ -115,15 +117,15 @@ def inset_on_background(video_id: str) -> Composition:
 
 def portrait(video_id: str) -> Composition:
     face, screen = reactor("hui", 82, size=(360, 320)), stimulus("cartoon", 81, (400, 360))
-    placed = composing.top_bottom(screen, face, TALL)
+    placed = arrangements.top_bottom(screen, face, TALL)
     text = "Portrait, stimulus on top, reactor below."
     return Composition(video_id=video_id, layout="top_bottom", description=text, placed=placed, size=TALL, seed=8)
 
 
 def two_reactors(video_id: str) -> Composition:
     faces = [reactor("ike", 92), reactor("joy", 93)]
-    placed = composing.inset(faces, stimulus("landscape", 92), WIDE, border=2)
-    background = composing.decorated(WIDE, 9)
+    placed = arrangements.inset(faces, stimulus("landscape", 92), WIDE, border=2)
+    background = arrangements.decorated(WIDE, 9)
     text = "A stimulus and two reactors on a background."
     return Composition(
         video_id=video_id, layout="multi_reactor", description=text, placed=placed, background=background, seed=9
@@ -132,8 +134,8 @@ def two_reactors(video_id: str) -> Composition:
 
 def changing(video_id: str) -> Composition:
     face = reactor("kit", 102, size=WIDE, face=0.42)
-    split = composing.side_by_side(stimulus("landscape", 104), face, WIDE, share=0.58, top=40)
-    placed = composing.layout_change(face, split, WIDE, start_s=1.6, end_s=4.8)
+    split = arrangements.side_by_side(stimulus("landscape", 104), face, WIDE, share=0.58, top=40)
+    placed = arrangements.layout_change(face, split, WIDE, start_s=1.6, end_s=4.8)
     timeline = [(0, 1.6, "full_face"), (1.6, 4.8, "side_by_side"), (4.8, 6, "full_face")]
     text = "The reactor alone, then split screen, then alone again."
     return Composition(
@@ -148,7 +150,7 @@ def changing(video_id: str) -> Composition:
 
 
 def face_in_stimulus(video_id: str) -> Composition:
-    placed = composing.pip(reactor("lou", 112), stimulus("talking_head", 116), WIDE, corner="bottom left", share=0.3)
+    placed = arrangements.pip(reactor("lou", 112), stimulus("talking_head", 116), WIDE, corner="bottom left", share=0.3)
     return Composition(
         video_id=video_id,
         layout="pip",
@@ -160,7 +162,9 @@ def face_in_stimulus(video_id: str) -> Composition:
 
 
 def no_sound(video_id: str) -> Composition:
-    placed = composing.pip(reactor("ada", 122), stimulus("shapes", 121), WIDE, corner="top right", share=0.3, border=2)
+    placed = arrangements.pip(
+        reactor("ada", 122), stimulus("shapes", 121), WIDE, corner="top right", share=0.3, border=2
+    )
     return Composition(
         video_id=video_id,
         layout="pip",
@@ -175,7 +179,7 @@ def no_sound(video_id: str) -> Composition:
 
 def no_stimulus(video_id: str) -> Composition:
     face = reactor("bo", 132, size=WIDE, face=0.5)
-    placed = [composing.Placed(clip=face, role=composing.FACE, x=0, y=0, w=640, h=360)]
+    placed = [Placed(clip=face, role=FACE, x=0, y=0, w=640, h=360)]
     return Composition(
         video_id=video_id,
         layout="full_face",
@@ -260,6 +264,7 @@ def totals(records: Sequence[dict], dataset: Path, seconds: float) -> Table:
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where videos and data set go.")] = Path("demo"),
+    log_level: Annotated[str, typer.Option(help="Of the build: debug, info, warning or error.")] = "warning",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bars.")] = False,
     version_: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
@@ -273,8 +278,8 @@ def demo(
     console.print(f"{len(records)} videos with ground truth in {videos}")
     try:
         # one video is there to be refused; whatever else is lost is shown by the table, not by a build that stops
-        options = ["--max-loss", "0.5", *(["--quiet"] if quiet else [])]
-        seconds = build(videos / composing.MANIFEST, dataset, *options)
+        options = ["--max-loss", "0.5", "--log-level", log_level, *(["--quiet"] if quiet else [])]
+        seconds = build(videos / MANIFEST, dataset, *options)
     except subprocess.CalledProcessError as error:
         raise typer.Exit(error.returncode) from None
     console.quiet = False

@@ -11,7 +11,7 @@ import math
 import cv2
 import numpy as np
 
-from reactionnet_pipeline.composing import Clip
+from reactionnet_pipeline.composition import Clip
 from reactionnet_pipeline.drawn_heads import LEFT, TOP, UNIT, Head, Looks, Pose, smooth_noise, step
 
 LOOKS = {

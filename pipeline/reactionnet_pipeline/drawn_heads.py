@@ -229,8 +229,8 @@ class Head:
         """Noise drawn out along lines that leave the crown, 0.6 to 1.4."""
         turn = np.arctan2(self.x_HW - around[0], self.y_HW - around[1] + 0.05)
         away = np.hypot(self.x_HW - around[0], self.y_HW - around[1])
-        fine = self.rng.normal(0, 1, (24, 900)).astype(np.float32)
-        fine = cv2.GaussianBlur(fine, (0, 0), 0.8) * 2
+        noise = self.rng.normal(0, 1, (24, 900)).astype(np.float32)
+        fine = 2 * cv2.GaussianBlur(noise, (0, 0), 0.8)
         map_x, map_y = ((turn / np.pi + 1) * 449).astype(np.float32), (away * 6).astype(np.float32)
         return np.clip(
             1 + 0.2 * cv2.remap(fine, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT), 0.6, 1.4
@@ -296,7 +296,7 @@ class Head:
         wobble = 0.035 * smooth_noise(self.rng, x.shape, 12)
         ears = [(s * 1.03 * looks.width, 0.2) for s in SIDES]
         ear = sum(step(1 - np.hypot((x - ex) / 0.12, (y - ey) / 0.34), 0.08) for ex, ey in ears)
-        shade = 0.74 - 0.25 * sum(_bump(x, y, place, (0.05, 0.18)) for place in ears)
+        shade = 0.74 - 0.25 * np.sum([_bump(x, y, place, (0.05, 0.18)) for place in ears], axis=0)
         face = self.inside_HW[..., None]
         picture = self.skin_HWC * face + np.array(looks.skin, np.float32) * shade[..., None] * (1 - face)
         alpha = np.maximum(self.inside_HW, np.clip(ear, 0, 1))
@@ -347,8 +347,8 @@ class Head:
         rows = slice(round((0.3 - TOP) * UNIT), self.x_HW.shape[0])
         x, y = self.x_HW[rows], self.y_HW[rows]
         jaw = step(y - self.mouth_y, 0.25) * np.exp(-((x / 0.75) ** 4)) * step(self.chin_y + 0.35 - y, 0.3)
-        cheek_x = sum(s * _bump(x, y, (s * 0.42, self.mouth_y - 0.05), (0.2, 0.2)) for s in SIDES)
-        cheek_y = sum(_bump(x, y, (s * 0.48, self.mouth_y - 0.15), (0.22, 0.24)) for s in SIDES)
+        cheek_x = np.sum([s * _bump(x, y, (s * 0.42, self.mouth_y - 0.05), (0.2, 0.2)) for s in SIDES], axis=0)
+        cheek_y = np.sum([_bump(x, y, (s * 0.48, self.mouth_y - 0.15), (0.22, 0.24)) for s in SIDES], axis=0)
         return jaw.astype(np.float32), cheek_x.astype(np.float32), cheek_y.astype(np.float32), rows
 
     def _lower_face(self, pose: Pose) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from reactionnet_pipeline.composing import Clip
+from reactionnet_pipeline.composition import Clip
 from reactionnet_pipeline.drawn_faces import LOOKS, draw_reactor
 from reactionnet_pipeline.drawn_heads import smooth_noise
 
@@ -66,7 +66,7 @@ def landscape(seed: int, size: Size = (640, 360), duration_s: float = 4.0) -> Cl
     for depth in range(3):
         soil = np.array(ground) * (1.1 - 0.15 * depth) * rng.uniform(0.8, 1.1)
         rough = 1 + 0.14 * smooth_noise(rng, (height, far), 5) + 0.2 * smooth_noise(rng, (height, far), 30)
-        waves = sum(np.sin(columns * rng.uniform(1, 5) * 6.3 / far + rng.uniform(0, 6)) for _ in range(4))
+        waves = np.sum([np.sin(columns * rng.uniform(1, 5) * 6.3 / far + rng.uniform(0, 6)) for _ in range(4)], axis=0)
         crest = height * (0.45 + 0.17 * depth) - waves * height * 0.035
         hill = np.clip(soil * rough[..., None], 0, 255).astype(np.uint8)
         solid = np.arange(height)[:, None] > crest

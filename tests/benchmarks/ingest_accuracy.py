@@ -25,11 +25,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from reactionnet_pipeline import accuracy, composing, video
-from reactionnet_pipeline.composing import FACE, STIMULUS, Caption, Clip, Composition, Placed, with_detected_faces
+from reactionnet_pipeline import accuracy, arrangements, composing, video
+from reactionnet_pipeline.composition import FACE, STIMULUS, Caption, Clip, Composition, Placed
 from reactionnet_pipeline.demo import build
 from reactionnet_pipeline.drawn_faces import LOOKS, draw_pair, draw_reactor
 from reactionnet_pipeline.drawn_stimuli import STIMULI
+from reactionnet_pipeline.known_faces import with_detected_faces
 
 RENDERED = Path(__file__).resolve().parents[3] / "shared" / "rendered_facs" / "videos"
 FIRST_SEED = 5000  # the demo's seeds are below 200
@@ -99,8 +100,8 @@ class Ingredients:
 def side_by_side(of: Ingredients, **look) -> dict:
     stimulus = of.stimulus()
     if look.get("stimulus") == "right":
-        return {"placed": composing.side_by_side(of.face(), stimulus, of.size, **look)}
-    return {"placed": composing.side_by_side(stimulus, of.face(), of.size, **look)}
+        return {"placed": arrangements.side_by_side(of.face(), stimulus, of.size, **look)}
+    return {"placed": arrangements.side_by_side(stimulus, of.face(), of.size, **look)}
 
 
 def captioned(of: Ingredients) -> dict:
@@ -112,35 +113,35 @@ def captioned(of: Ingredients) -> dict:
 
 def pip(of: Ingredients, corner: str, bordered: bool = False, **look) -> dict:
     look = {**look, **(of.border() if bordered else {})}
-    return {"placed": composing.pip(of.face(), of.stimulus(), of.size, corner=corner, **look)}
+    return {"placed": arrangements.pip(of.face(), of.stimulus(), of.size, corner=corner, **look)}
 
 
 def cutout(of: Ingredients, right: bool) -> dict:
-    return {"placed": composing.cutout(of.face(), of.stimulus(), of.size, share=0.5, right=right)}
+    return {"placed": arrangements.cutout(of.face(), of.stimulus(), of.size, share=0.5, right=right)}
 
 
 def inset(of: Ingredients, people: int, right: bool = True) -> dict:
     faces = [of.face(n) for n in range(people)]
-    placed = composing.inset(faces, of.stimulus(), of.size, right=right, **of.border())
+    placed = arrangements.inset(faces, of.stimulus(), of.size, right=right, **of.border())
     title = Caption(text="FIRST TIME WATCHING", x=of.size[0] // 4, y=of.size[1] // 9, height=of.size[1] // 14)
-    return {"placed": placed, "background": composing.decorated(of.size, of.rng.integers(99)), "captions": [title]}
+    return {"placed": placed, "background": arrangements.decorated(of.size, of.rng.integers(99)), "captions": [title]}
 
 
 def top_bottom(of: Ingredients, face_on_top: bool, rotation: int = 0) -> dict:
     size = (of.size[1] // 4 * 4, of.size[0])
     face, stimulus = of.face(), of.stimulus()
     panes = (face, stimulus) if face_on_top else (stimulus, face)
-    placed = composing.top_bottom(*panes, size, stimulus="bottom" if face_on_top else "top")
+    placed = arrangements.top_bottom(*panes, size, stimulus="bottom" if face_on_top else "top")
     return {"placed": placed, "size": size, "rotation": rotation}
 
 
 def grid(of: Ingredients, people: int, **look) -> dict:
-    return {"placed": composing.grid([of.face(n) for n in range(people)], of.stimulus(), of.size, **look)}
+    return {"placed": arrangements.grid([of.face(n) for n in range(people)], of.stimulus(), of.size, **look)}
 
 
 def two_in_one_pane(of: Ingredients) -> dict:
     both = pair(of.people[0], of.people[1], int(of.rng.integers(1000)))
-    return {"placed": composing.side_by_side(of.stimulus(), both, of.size, share=0.45)}
+    return {"placed": arrangements.side_by_side(of.stimulus(), both, of.size, share=0.45)}
 
 
 def overlapping(of: Ingredients) -> dict:
@@ -148,21 +149,21 @@ def overlapping(of: Ingredients) -> dict:
     screen = Placed(clip=of.stimulus(), role=STIMULUS, x=20, y=20, w=width * 7 // 10, h=height * 8 // 10)
     place = {"x": width * 6 // 10, "y": height * 4 // 10, "w": width * 36 // 100, "h": height * 55 // 100}
     placed = [screen, Placed(clip=of.face(), role=FACE, **place, **of.border())]
-    return {"placed": placed, "background": composing.decorated(of.size, of.rng.integers(99))}
+    return {"placed": placed, "background": arrangements.decorated(of.size, of.rng.integers(99))}
 
 
 def changing(of: Ingredients) -> dict:
     face = of.face()
-    split = composing.side_by_side(of.stimulus(), face, of.size, share=0.58)
-    placed = composing.layout_change(face, split, of.size, start_s=1.6, end_s=5.0)
+    split = arrangements.side_by_side(of.stimulus(), face, of.size, share=0.58)
+    placed = arrangements.layout_change(face, split, of.size, start_s=1.6, end_s=5.0)
     timeline = [(0, 1.6, "full_face"), (1.6, 5.0, "side_by_side"), (5.0, 6.4, "full_face")]
     return {"placed": placed, "timeline": timeline, "duration_s": 6.4}
 
 
 def jumping(of: Ingredients) -> dict:
     face, stimulus = of.face(), of.stimulus()
-    before = composing.pip(face, stimulus, of.size, corner="bottom right", share=0.3)
-    after = composing.pip(face, stimulus, of.size, corner="top left", share=0.3)
+    before = arrangements.pip(face, stimulus, of.size, corner="bottom right", share=0.3)
+    after = arrangements.pip(face, stimulus, of.size, corner="top left", share=0.3)
     placed = [before[0], replace(before[1], end_s=3.0), replace(after[1], start_s=3.0)]
     return {"placed": placed, "duration_s": 6.0, "timeline": [(0, 3.0, "pip"), (3.0, 6.0, "pip")]}
 
@@ -170,7 +171,7 @@ def jumping(of: Ingredients) -> dict:
 def face_in_stimulus(of: Ingredients, corner: str) -> dict:
     actor = replace(of.face(1), name="talking_head", scene="interview/public speech")
     actor = replace(actor, faces=[[replace(face, subject_id="actor") for face in faces] for faces in actor.faces])
-    return {"placed": composing.pip(of.face(), actor, of.size, corner=corner, share=0.3, **of.border())}
+    return {"placed": arrangements.pip(of.face(), actor, of.size, corner=corner, share=0.3, **of.border())}
 
 
 def full_face(of: Ingredients) -> dict:
@@ -179,7 +180,7 @@ def full_face(of: Ingredients) -> dict:
 
 
 def two_stimuli(of: Ingredients) -> dict:
-    placed = composing.side_by_side(of.stimulus(), of.stimulus(), of.size)
+    placed = arrangements.side_by_side(of.stimulus(), of.stimulus(), of.size)
     return {"placed": [replace(pane, role=STIMULUS) for pane in placed], "expected": "no_face"}
 
 

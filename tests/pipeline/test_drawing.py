@@ -4,22 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
-from reactionnet_pipeline import composing, video
-from reactionnet_pipeline.composing import (
-    FACE,
-    STIMULUS,
-    Clip,
-    Composition,
-    KnownFace,
-    Placed,
-    compose,
-    with_detected_faces,
-    write_truth,
-)
+from reactionnet_pipeline import arrangements, composing, video
+from reactionnet_pipeline.composing import compose, write_truth
+from reactionnet_pipeline.composition import FACE, STIMULUS, Clip, Composition, KnownFace, Placed
 from reactionnet_pipeline.detector import detect_faces
 from reactionnet_pipeline.drawn_faces import LOOKS, Reactor, draw_pair, draw_reactor
 from reactionnet_pipeline.drawn_heads import Pose
+from reactionnet_pipeline.drawn_sound import sound
 from reactionnet_pipeline.drawn_stimuli import STIMULI
+from reactionnet_pipeline.known_faces import with_detected_faces
 from reactionnet_pipeline.records import Box
 
 SIZE = (320, 180)
@@ -43,7 +36,7 @@ def first_picture(folder, record):
 
 
 def test_panes_lie_where_the_truth_says(tmp_path):
-    placed = composing.side_by_side(plain((200, 30, 30)), plain((30, 30, 200)), SIZE, share=0.6, gap=8, margin=10)
+    placed = arrangements.side_by_side(plain((200, 30, 30)), plain((30, 30, 200)), SIZE, share=0.6, gap=8, margin=10)
     record = compose(
         Composition(video_id="v", layout="side_by_side", placed=placed, size=SIZE, duration_s=0.2), tmp_path
     )
@@ -76,7 +69,7 @@ def test_a_later_pane_hides_part_of_a_face():
 
 def test_a_round_pane_leaves_its_corners_to_the_stimulus(tmp_path):
     look = {"shape": "round", "aspect": 1, "share": 0.4, "corner": "top left"}
-    placed = composing.pip(plain((230, 230, 230)), plain((20, 20, 90)), SIZE, **look)
+    placed = arrangements.pip(plain((230, 230, 230)), plain((20, 20, 90)), SIZE, **look)
     record = compose(Composition(video_id="v", layout="pip", placed=placed, size=SIZE, duration_s=0.2), tmp_path)
     picture, pane = first_picture(tmp_path, record), record["panes"][1]
     bright = (picture.min(axis=2) > 130).astype(np.uint8)
@@ -89,14 +82,14 @@ def test_a_cut_out_pane_is_where_the_person_is():
     mask = np.zeros((90, 160), np.uint8)
     mask[40:90, 50:110] = 255
     person = replace(plain((230, 200, 180)), masks=[mask])
-    placed = composing.cutout(person, plain((20, 20, 90)), SIZE, share=0.5)
+    placed = arrangements.cutout(person, plain((20, 20, 90)), SIZE, share=0.5)
     pane = composing._pane_record(Composition(video_id="v", layout="pip", placed=placed, size=SIZE), 1)
     assert [pane[side] for side in "xywh"] == [160 + 50, 90 + 40, 60, 50]
 
 
 def test_a_rotation_tag_is_undone_by_the_reader(tmp_path):
     size = (180, 320)
-    placed = composing.top_bottom(plain((200, 30, 30)), plain((30, 30, 200)), size)
+    placed = arrangements.top_bottom(plain((200, 30, 30)), plain((30, 30, 200)), size)
     for degrees in (90, 180, 270):
         composition = Composition(
             video_id=f"r{degrees}", layout="top_bottom", placed=placed, size=size, duration_s=0.2, rotation=degrees
@@ -123,15 +116,15 @@ def test_frames_of_a_variable_rate_lie_at_the_times_of_the_truth(tmp_path):
 
 
 def test_the_same_composition_gives_the_same_bytes(tmp_path):
-    placed = composing.pip(plain((200, 30, 30)), plain((30, 30, 200)), SIZE, shadow=3, border=2, shape="rounded")
+    placed = arrangements.pip(plain((200, 30, 30)), plain((30, 30, 200)), SIZE, shadow=3, border=2, shape="rounded")
     composition = Composition(video_id="v", layout="pip", placed=placed, size=SIZE, duration_s=0.5, noise=5)
     assert compose(composition, tmp_path)["sha256"] == compose(composition, tmp_path)["sha256"]
     assert compose(replace(composition, seed=1), tmp_path)["sha256"] != compose(composition, tmp_path)["sha256"]
 
 
 def test_a_layout_change_is_written_with_its_times(tmp_path):
-    split = composing.side_by_side(plain((200, 30, 30)), plain((30, 30, 200)), SIZE)
-    placed = composing.layout_change(plain((30, 30, 200)), split, SIZE, start_s=0.4, end_s=0.8)
+    split = arrangements.side_by_side(plain((200, 30, 30)), plain((30, 30, 200)), SIZE)
+    placed = arrangements.layout_change(plain((30, 30, 200)), split, SIZE, start_s=0.4, end_s=0.8)
     composition = Composition(video_id="v", layout="layout_change", placed=placed, size=SIZE, duration_s=1.2)
     record = compose(composition, tmp_path)
     spans = [(pane["role"], pane["start"], pane["end"]) for pane in record["panes"]]
@@ -141,7 +134,7 @@ def test_a_layout_change_is_written_with_its_times(tmp_path):
 
 
 def test_the_manifest_has_a_row_a_video(tmp_path):
-    placed = composing.pip(plain((200, 30, 30), box=Box(x=9, y=9, w=9, h=9)), plain((1, 2, 3)), SIZE)
+    placed = arrangements.pip(plain((200, 30, 30), box=Box(x=9, y=9, w=9, h=9)), plain((1, 2, 3)), SIZE)
     record = compose(Composition(video_id="v", layout="pip", placed=placed, size=SIZE, duration_s=0.2), tmp_path)
     write_truth([record], tmp_path)
     (line,) = (tmp_path / "sources.jsonl").read_text().splitlines()
@@ -154,7 +147,7 @@ def test_odd_sizes_and_unknown_sounds_are_errors(tmp_path):
     with pytest.raises(ValueError, match="321x180"):
         compose(composition, tmp_path)
     with pytest.raises(ValueError, match="bells"):
-        composing.sound("bells", 1.0, 0)
+        sound("bells", 1.0, 0)
 
 
 @pytest.fixture(scope="module")
