@@ -122,7 +122,7 @@ class Chunk:
     audio: Mapping[str, Any] | None = None
     major: Mapping[str, Any] | None = None
     stimulus: Mapping[str, Any] | None = None
-    captions: Sequence[Mapping[str, Any]] = ()
+    captions: Sequence[Mapping[str, Any]] = field(default_factory=list)
     labels: Mapping[str, Label] = field(default_factory=dict)
     license: str | None = None
     credit: Mapping[str, Any] = field(default_factory=dict)

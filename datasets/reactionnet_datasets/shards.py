@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.ipc
 
-from reactionnet_datasets.sample import SCHEMA
+from reactionnet_datasets.sample import MAX_KEY, SCHEMA, is_key
 
 BLOCK = 512
 MANIFEST = "dataset.json"
@@ -102,6 +102,8 @@ def write_shard(root: Path, stem: str, records: Iterable[Record]) -> ShardInfo:
     columns: dict[str, list] = {name: [] for name in INDEX_SCHEMA.names}
     with atomic_file(folder) as (file, naming):
         for record in records:
+            if not is_key(record.key):
+                raise ValueError(f"{record.key!r} is no key: expected 1 to {MAX_KEY} of [A-Za-z0-9_-]")
             if record.key in keys:
                 raise ValueError(f"key {record.key!r} occurs twice in shard {stem}")
             keys.add(record.key)
@@ -170,6 +172,8 @@ def bucket_of(clip_id: str, num_shards: int) -> int:
 
 def shards_for(num_bytes: int, target_bytes: int) -> int:
     """The smallest power of two for which a shard holds no more than `target_bytes` on average; 1 at the least."""
+    if target_bytes < 1:
+        raise ValueError(f"target of {target_bytes} bytes a shard; expected 1 or more")
     num = 1
     while num * target_bytes < num_bytes:
         num *= 2
@@ -181,10 +185,11 @@ def read_manifest(root: Path) -> dict[str, Any]:
     path = root / MANIFEST
     try:
         content = json.loads(path.read_bytes())
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    if content.get("schema") != SCHEMA:
-        raise ValueError(f"{path} has schema {content.get('schema')!r}; this version reads {SCHEMA!r}")
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else content
+        raise ValueError(f"{path} has schema {found!r}; this version reads {SCHEMA!r}")
     return content
 
 
