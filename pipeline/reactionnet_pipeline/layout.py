@@ -139,7 +139,7 @@ def _merged(spans: Sequence[Span], frames_THWC: np.ndarray, panes_of: PanesOf) -
                 panes = panes_of(one.start, two.stop)
             except SourceError:
                 panes = longer.panes
-            if not _same(panes, longer.panes):
+            if sorted(pane.role for pane in panes) != sorted(pane.role for pane in longer.panes):
                 panes = longer.panes
             spans[place : place + 2] = [Span(start=one.start, stop=two.stop, panes=panes)]
             place = max(place - 1, 0)
@@ -245,11 +245,14 @@ def to_the_pixel(
     """Places of a span's panes in pixels of the video."""
     full = whole(info, config.max_full_side)
     frames = (frame for _, frame in sample_frames(path, info, numbers, full))
-    places = [pane.place for pane in span.panes]
-    if any(place.sides(view.out_w, view.out_h) for place in places):
-        places = seams.refine(places, seams.evidence(frames), full.out_w / view.out_w, config.border)
-        return [place.scaled(info.width / full.out_w, (info.width, info.height)) for place in places]
-    return [place.scaled(info.width / view.out_w, (info.width, info.height)) for place in places]
+    straight = [p.place for p in span.panes if p.shape == "rect" and p.place.sides(view.out_w, view.out_h)]
+    exact = {}
+    if straight:
+        fine = seams.refine(straight, seams.evidence(frames), full.out_w / view.out_w, config.border)
+        size, factor = (info.width, info.height), info.width / full.out_w
+        exact = {rough: place.scaled(factor, size) for rough, place in zip(straight, fine, strict=True)}
+    factor = info.width / view.out_w
+    return [exact.get(p.place) or p.place.scaled(factor, (info.width, info.height)) for p in span.panes]
 
 
 def _pane(found: Found, place: Rectangle, start_s: float, stop_s: float) -> Pane:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from reactionnet_pipeline import seams
+from reactionnet_pipeline import outlines, seams
 from reactionnet_pipeline.errors import Code, SourceError
 from reactionnet_pipeline.records import REACTION, STIMULUS, Box, Face
 from reactionnet_pipeline.seams import Rectangle
@@ -44,6 +44,9 @@ class Config:
     picture_quality: float = 0.65  # what a rectangle must beat to count as a pane rather than the whole picture
     area_cost: float = 0.3  # how much tighter rectangles are preferred
     border: float = 0.02  # thickest drawn frame around a pane, of the longer side
+    fair: float = 0.7  # quality of a rectangle that may hold a face although no other outline is found
+    sure: float = 0.9  # quality from which no other outline is looked for
+    outline: float = 0.6  # share of a cut-out person's outline that shows a border
     min_confidence: float = 0.35
     search: seams.Search = field(default_factory=seams.Search)
 
@@ -68,6 +71,41 @@ def look_for_faces(frames_THWC: np.ndarray, config: Config, detect: Detect) -> d
     return {int(t): detect(frames_THWC[t]) for t in picks}
 
 
+class Motion:
+    """What changes from sample to sample, on blocks of BLOCK pixels."""
+
+    def __init__(self, frames_THWC: np.ndarray, config: Config):
+        height, width = frames_THWC.shape[1:3]
+        size = max(1, width // BLOCK), max(1, height // BLOCK)
+        self.scale = width / size[0], height / size[1]
+        small_THW = np.stack(
+            [cv2.resize(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA) for f in frames_THWC]
+        ).astype(np.float32)
+        deviation_HW = small_THW.std(axis=0)
+        noise = float(np.percentile(deviation_HW, 5))
+        self.moving_HW = deviation_HW > max(config.still, 2.0 * min(noise, config.still))
+        self.changed_THW = np.abs(np.diff(small_THW, axis=0)) > 3 * config.still
+
+    def inside(self, place: Rectangle) -> tuple[slice, slice]:
+        """Index of the blocks that lie wholly in a rectangle."""
+        across, down = self.scale
+        return (
+            slice(int(np.ceil(place.y0 / down)), int(place.y1 / down)),
+            slice(int(np.ceil(place.x0 / across)), int(place.x1 / across)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Look:
+    """What is known about a span before its panes are."""
+
+    frames_THWC: np.ndarray
+    seen: seams.Evidence
+    motion: Motion
+    rectangles: Sequence[Rectangle]
+    picture: Rectangle
+
+
 def find_panes(frames_THWC: np.ndarray, faces: dict[int, list[Face]], config: Config) -> list[Found]:
     """The panes of a span in which the layout does not change, stimulus first. Raises as `find_layout` does."""
     seen = seams.evidence(frames_THWC)
@@ -78,7 +116,9 @@ def find_panes(frames_THWC: np.ndarray, faces: dict[int, list[Face]], config: Co
         )
     rectangles = seams.find_rectangles(seen, config.search)
     picture = whole_picture(seen)
-    hosts = face_panes(rectangles, picture, faces, motion, config)
+    look = _Look(frames_THWC=frames_THWC, seen=seen, motion=motion, rectangles=rectangles, picture=picture)
+    shapes = face_panes(look, faces, config)
+    hosts = list(shapes)
     inner = [host for host in hosts if host != picture]
     hidden_HW = np.zeros(seen.variance_HW.shape, bool)
     for host in inner:
@@ -103,32 +143,9 @@ def find_panes(frames_THWC: np.ndarray, faces: dict[int, list[Face]], config: Co
         )
     found = [Found(role=STIMULUS, place=stimulus, confidence=min(1.0, margin * stimulus.quality))]
     for z, host in enumerate(sorted(reactors, key=lambda r: (r.y0, r.x0)), 1):
-        found.append(Found(role=REACTION, place=host, confidence=min(1.0, likeness[host] * host.quality), z=z))
+        confidence = min(1.0, likeness[host] * host.quality)
+        found.append(Found(role=REACTION, place=host, confidence=confidence, shape=shapes[host], z=z))
     return found
-
-
-class Motion:
-    """What changes from sample to sample, on blocks of BLOCK pixels."""
-
-    def __init__(self, frames_THWC: np.ndarray, config: Config):
-        height, width = frames_THWC.shape[1:3]
-        size = max(1, width // BLOCK), max(1, height // BLOCK)
-        self.scale = width / size[0], height / size[1]
-        small_THW = np.stack(
-            [cv2.resize(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA) for f in frames_THWC]
-        ).astype(np.float32)
-        deviation_HW = small_THW.std(axis=0)
-        noise = float(np.percentile(deviation_HW, 5))
-        self.moving_HW = deviation_HW > max(config.still, 2.0 * noise if noise < 3 else 0)
-        self.changed_THW = np.abs(np.diff(small_THW, axis=0)) > 3 * config.still
-
-    def inside(self, place: Rectangle) -> tuple[slice, slice]:
-        """Index of the blocks that lie wholly in a rectangle."""
-        across, down = self.scale
-        return (
-            slice(int(np.ceil(place.y0 / down)), int(place.y1 / down)),
-            slice(int(np.ceil(place.x0 / across)), int(place.x1 / across)),
-        )
 
 
 def whole_picture(seen: seams.Evidence) -> Rectangle:
@@ -145,34 +162,68 @@ def _holds(outer: Rectangle, inner: Rectangle, slack: int = 2) -> bool:
     )
 
 
-def face_panes(
-    rectangles: Sequence[Rectangle],
-    picture: Rectangle,
-    faces: dict[int, list[Face]],
-    motion: "Motion",
-    config: Config,
-) -> list[Rectangle]:
-    """The tightest well-closed rectangle around every face that is seen often enough."""
+def face_panes(look: _Look, faces: dict[int, list[Face]], config: Config) -> dict[Rectangle, str]:
+    """The tightest well-closed rectangle around every face that is seen often enough, and its shape."""
     votes: dict[Rectangle, set[int]] = {}
     people: dict[Rectangle, list[Box]] = {}
+    shapes: dict[Rectangle, str] = {}
     needed = config.min_persistence * len(faces)
-    sound = [one for one in rectangles if not one.loose]
+    sound = [one for one in look.rectangles if not one.loose]
     for box, times in clusters(faces):
-        host = _off_the_edge(_host(sound, picture, box, config), sound, picture)
-        host = _with_still_part(host, sound, picture, motion)
+        host = _off_the_edge(_host(sound, look.picture, box, config), sound, look.picture)
+        host, shape = _with_still_part(host, sound, look.picture, look.motion), "rect"
+        if len(times) >= max(needed, 0.5 * len(faces)) and (host == look.picture or host.quality < config.sure):
+            host, shape = _without_borders(look, host, box, config)
         votes.setdefault(host, set()).update(times)
+        shapes[host] = shape
         if len(times) >= needed:
             people.setdefault(host, []).append(box)
     for host, boxes in people.items():
-        if cells := _cells(host, boxes, rectangles, picture, config):
+        if cells := _cells(host, boxes, look.rectangles, look.picture, config):
             times = votes.pop(host)
             votes.update(dict.fromkeys(cells, times))
     hosts = [host for host, times in votes.items() if len(times) >= needed]
-    kept: list[Rectangle] = []
+    kept: dict[Rectangle, str] = {}
     for host in sorted(hosts, key=lambda r: (-len(votes[r]), r.area)):
         if all(_apart(host, other) for other in kept):
-            kept.append(host)
+            kept[host] = shapes.get(host, "rect")
     return kept
+
+
+def _without_borders(look: _Look, host: Rectangle, face: Box, config: Config) -> tuple[Rectangle, str]:
+    """A round pane or a cut-out person instead of a doubtful rectangle, where there is one."""
+    if round_pane := outlines.find_round(look.seen, face):
+        return round_pane, "round"
+    if host != look.picture and host.quality >= config.fair:
+        return host, "rect"
+    person, mask_HW = outlines.cut_out(look.frames_THWC[:: max(1, len(look.frames_THWC) // 16)], face)
+    if _is_over_the_stimulus(look, person, mask_HW, face, config):
+        return person, "cutout"
+    return host, "rect"
+
+
+def _is_over_the_stimulus(look: _Look, person: Rectangle, mask_HW: np.ndarray, face: Box, config: Config) -> bool:
+    """A cut-out has an outline, and what moves around it is no part of its room; people in a full picture have a room.
+
+    Where nothing moves beside the person, only a small figure at the bottom, off the middle, is taken for a cut-out.
+    """
+    picture, motion = look.picture, look.motion
+    if outlines.outline_coverage(look.seen, mask_HW) < config.outline or person.area > 0.45 * picture.area:
+        return False
+    height, width = motion.moving_HW.shape
+    size = (picture.x1, picture.y1)
+    beyond = max(3, round(0.3 * face.w))
+    kernel = np.ones((2 * beyond + 1, 2 * beyond + 1), np.uint8)
+    near_HW = cv2.dilate(mask_HW.astype(np.uint8), kernel)
+    around_HW = cv2.dilate(near_HW, np.ones((17, 17), np.uint8)) > near_HW
+    moving_HW = cv2.resize(motion.moving_HW.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    beside = float(moving_HW[around_HW].mean()) if around_HW.any() else 0.0
+    if beside > 0.35:
+        return True
+    elsewhere = float(moving_HW[near_HW == 0].mean())
+    off_middle = abs(face.centre[0] / size[0] - 0.5) > 0.15
+    small = face.w < 0.18 * max(size) and person.y1 >= size[1] - 2
+    return off_middle and small and elsewhere > 0.02
 
 
 def _cells(
@@ -259,9 +310,7 @@ def _off_the_edge(host: Rectangle, rectangles: Sequence[Rectangle], picture: Rec
     return min(margins, key=lambda one: one.area, default=host) if host != picture else host
 
 
-def _with_still_part(
-    host: Rectangle, rectangles: Sequence[Rectangle], picture: Rectangle, motion: "Motion"
-) -> Rectangle:
+def _with_still_part(host: Rectangle, rectangles: Sequence[Rectangle], picture: Rectangle, motion: Motion) -> Rectangle:
     """The same pane with what lies behind one of its sides, if nothing moves there: that side is a line in the room."""
     for one in sorted(rectangles, key=lambda r: -r.area):
         same = [one.x0 == host.x0, one.y0 == host.y0, one.x1 == host.x1, one.y1 == host.y1]
@@ -302,10 +351,32 @@ def stimulus_pane(
             continue
         explained = moves_HW[motion.inside(one)].sum() / moves_HW.sum()
         quality = config.picture_quality if one.area == picture.area else one.quality
+        quality -= config.area_cost * _leaves_content(one, picture, reactors, seen)
         score = explained + config.area_cost * (quality - one.area / picture.area)
         if score > best_score:
             best, best_score = one, score
     return best
+
+
+def _leaves_content(one: Rectangle, picture: Rectangle, reactors: Sequence[Rectangle], seen: seams.Evidence) -> bool:
+    """Whether a side from edge to edge cuts something off that is neither a plain bar nor holds a reactor."""
+    bars = (
+        (one.x0 > 0, slice(None), slice(0, one.x0)),
+        (one.x1 < picture.x1, slice(None), slice(one.x1, None)),
+        (one.y0 > 0, slice(0, one.y0), slice(None)),
+        (one.y1 < picture.y1, slice(one.y1, None), slice(None)),
+    )
+    spans_x, spans_y = one.x1 - one.x0 == picture.x1, one.y1 - one.y0 == picture.y1
+    for place, (cut, rows, columns) in enumerate(bars):
+        if not cut or not (spans_y if place < 2 else spans_x):
+            continue
+        left = np.ones(seen.mean_HW.shape, bool)
+        for host in reactors:
+            left[max(host.y0 - 3, 0) : host.y1 + 3, max(host.x0 - 3, 0) : host.x1 + 3] = False
+        bar, free = seen.mean_HW[rows, columns], left[rows, columns]
+        if free.mean() > 0.8 and float(bar[free].std()) > 12:
+            return True
+    return False
 
 
 def _apart_or_over(host: Rectangle, stimulus: Rectangle) -> bool:
