@@ -58,7 +58,7 @@ def _allows(expression: str, allowed: frozenset[str]) -> bool:
     try:
         tree = licensing.parse(expression, strict=True)
         unknown = [key for key in licensing.unknown_license_keys(tree) if not key.lower().startswith("licenseref-")]
-    except (ExpressionError, ParseError, TypeError, RecursionError) as error:
+    except (ExpressionError, ParseError, TypeError, IndexError, RecursionError) as error:
         raise SourceError(Code.LICENCE_UNREADABLE, f"{expression[:200]!r} is no SPDX expression: {error}") from error
     if tree is None or unknown:
         raise SourceError(Code.LICENCE_UNREADABLE, f"{expression[:200]!r} names no SPDX licence: {', '.join(unknown)}")
@@ -74,11 +74,15 @@ def _satisfied(tree, licensing, allowed: frozenset[str]) -> bool:
 
 
 def read_tombstones(path: Path) -> frozenset[str]:
-    """Ids or sha256 digests, one a line, or JSON Lines with `video_id` or `sha256`; `#` starts a comment."""
+    """Ids or sha256 digests, one a line, or JSON Lines with `video_id` or `sha256`; a line that starts with `#` is a comment."""
     if not path.is_file():
         raise ManifestError(f"no tombstones at {path}")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path} is no text in UTF-8: {error}") from error
     names: set[str] = set()
-    for line, text in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for line, text in enumerate(lines, 1):
         entry = text.strip()
         if entry.startswith("{"):
             try:

@@ -29,6 +29,7 @@ class Plan:
     rows: tuple[Row, ...]
     letters: tuple[DeadLetter, ...]
     assignment: Assignment
+    tombstones: frozenset[str] = frozenset()  # the content of a file may be listed, which only ingest will see
 
 
 def make_plan(
@@ -61,7 +62,7 @@ def make_plan(
         if (why := assignment.conflicts.get(row.video_id)) is not None:
             letters.append(_letter(row, "split", Code.SPLIT_CONFLICT, why))
     kept = tuple(row for row in rows if row.video_id in assignment.split_of)
-    return Plan(rows=kept, letters=tuple(letters), assignment=assignment)
+    return Plan(rows=kept, letters=tuple(letters), assignment=assignment, tombstones=gate.tombstones)
 
 
 def _letter(row: Row, stage: str, code: Code, message: str) -> DeadLetter:
@@ -115,6 +116,7 @@ def inputs_digest(made: Plan, splits: Sequence[str], config: Config, target_shar
         "target": target_shard_bytes,
         "max_loss": max_loss,
         "lock": dict(made.assignment.lock),
+        "tombstones": sorted(made.tombstones),
     }
     digest.update(fingerprint(config=config, versions=all_versions(), stages=stage_versions(), **settings).encode())
     for letter in made.letters:
@@ -139,7 +141,7 @@ def nothing_to_do(out: Path, work: Path, digest: str) -> bool:
         return (
             built["inputs"] == digest and built["dataset"] == file_sha256(out / MANIFEST) and published_files_exist(out)
         )
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False
 
 
