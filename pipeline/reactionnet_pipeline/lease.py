@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -49,7 +50,8 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
-            self._path.touch()
+            with suppress(FileNotFoundError):
+                os.utime(self._path)
 
     def _holder(self) -> str | None:
         """Who holds the lease, or None where nobody does any more."""
@@ -61,8 +63,14 @@ class Lease:
             return None
         except (ValueError, KeyError, TypeError):
             return "an unreadable lease, just written" if age_s < HEARTBEAT_S else None
-        if host == socket.gethostname():
-            alive = psutil.pid_exists(pid) and abs(psutil.Process(pid).create_time() - started) < 1
-        else:
-            alive = age_s < STALE_S
+        alive = _runs(pid, started) if host == socket.gethostname() else age_s < STALE_S
         return f"process {pid} on {host}, last seen {age_s:.0f} s ago" if alive else None
+
+
+def _runs(pid: int, started: float) -> bool:
+    """Whether this very process runs: a number may have been given anew, and a killed process may lie uncollected."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < 1
+    except psutil.NoSuchProcess:
+        return False
