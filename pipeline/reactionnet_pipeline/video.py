@@ -7,6 +7,8 @@ Letters: T frames, H height, W width, C colour (RGB).
 """
 
 import bisect
+import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,27 +73,41 @@ def open_video(path: Path) -> Iterator[av.container.InputContainer]:
     try:
         container = av.open(f"file:{path.resolve()}", options=options, metadata_errors="replace")
     except av.error.FFmpegError as error:
-        raise _unopened(path, error) from error
+        raise _unopened(path, str(error.strerror)) from error
     with container:
-        if not container.streams.video:
+        if not container.streams:
+            raise _unopened(path, "no streams")
+        if not _moving(container):
             raise SourceError(Code.NO_VIDEO, f"{path.name} has no video stream ({container.format.name})")
+        if video_stream(container).codec_context is None:
+            raise SourceError(Code.UNREADABLE, f"{path.name}: no decoder reads its video stream")
         yield container
 
 
-def _unopened(path: Path, error: av.error.FFmpegError) -> SourceError:
+def _moving(container: av.container.InputContainer) -> list[av.VideoStream]:
+    return [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+
+
+def video_stream(container: av.container.InputContainer) -> av.VideoStream:
+    """The first stream of moving pictures: a cover picture in a file of music or film is none."""
+    return _moving(container)[0]
+
+
+def _unopened(path: Path, why: str) -> SourceError:
     with path.open("rb") as file:
-        head = file.read(16)
+        head = file.read(189)
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
         return SourceError(Code.TRUNCATED, f"{path.name}: an MP4 file whose index (moov) is missing or broken")
-    if head[:4] in (b"\x1aE\xdf\xa3", b"RIFF", b"FLV\x01", b"OggS") or head[:1] == b"G":
-        return SourceError(Code.UNREADABLE, f"{path.name}: damaged beyond opening ({error.strerror})")
-    return SourceError(Code.NOT_A_VIDEO, f"{path.name} is no video format that is read here ({error.strerror})")
+    transport = len(head) > 188 and head[0] == head[188] == ord("G")
+    if head[:4] in (b"\x1aE\xdf\xa3", b"FLV\x01", b"OggS") or head[8:12] == b"AVI " or transport:
+        return SourceError(Code.UNREADABLE, f"{path.name}: damaged beyond opening ({why})")
+    return SourceError(Code.NOT_A_VIDEO, f"{path.name} is no video format that is read here ({why})")
 
 
 def probe(path: Path) -> VideoInfo:
     """Read all packet headers of the first video stream. Raises what `open_video` raises, and TOO_LARGE, UNREADABLE."""
     with open_video(path) as container:
-        stream = container.streams.video[0]
+        stream = video_stream(container)
         start_s = (container.start_time or 0) / av.time_base
         ticks, keys = [], []
         try:
@@ -119,26 +135,33 @@ def probe(path: Path) -> VideoInfo:
         step = stream.time_base
         if step is None:
             raise SourceError(Code.UNREADABLE, f"{path.name}: the video stream has no time base")
-        header_s = container.duration / av.time_base if container.duration else 0.0
-        if stream.duration:
-            header_s = float(stream.duration * step)
         return VideoInfo(
             rotation=(rotation := _rotation(path)),
             width=height if rotation in (90, 270) else width,
             height=width if rotation in (90, 270) else height,
             times_s=order * float(step) - start_s,
             keyframes=np.searchsorted(order, np.unique(np.asarray(keys, np.int64))),
-            duration_s=header_s,
+            duration_s=_promised_s(container, stream, start_s),
             has_audio=bool(container.streams.audio),
             start_s=start_s,
             codec=stream.codec.name,
         )
 
 
+def _promised_s(container: av.container.InputContainer, stream: av.VideoStream, start_s: float) -> float:
+    """The length that the header gives for the pictures; Matroska and FLV count it from 0, not from the first frame."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    if match := re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = map(float, match.groups())
+        return hours * 3600 + minutes * 60 + seconds - start_s
+    return container.duration / av.time_base - start_s if container.duration else 0.0
+
+
 def _rotation(path: Path) -> int:
     """The display matrix, which PyAV hands out with decoded frames only."""
     with open_video(path) as container:
-        stream = container.streams.video[0]
+        stream = video_stream(container)
         stream.codec_context.thread_count = 1
         try:
             for packet in container.demux(stream):
@@ -222,7 +245,7 @@ def read_frames(
     decoded are missing from the sequence: compare the numbers. Arrays are (H, W, 3) uint8 RGB, or (H, W) grey.
     """
     with open_video(path) as container:
-        stream = container.streams.video[0]
+        stream = video_stream(container)
         stream.codec_context.thread_count = 1
         current: tuple[View, ...] = ()
         for frame, picture in _decode(container, stream, info, start):
@@ -245,7 +268,7 @@ def sample_frames(path: Path, info: VideoInfo, frames: Sequence[int], view: View
     """Decode only the frames with the given numbers (ascending), skipping from key frame to key frame where it pays."""
     wanted = sorted(set(frames))
     with open_video(path) as container:
-        stream = container.streams.video[0]
+        stream = video_stream(container)
         stream.codec_context.thread_count = 1
         cutter = _Views(stream, info, [view])
         while wanted:
@@ -276,27 +299,59 @@ def _keyframe_before(info: VideoInfo, frame: int) -> int:
 def _decode(container, stream, info: VideoInfo, start: int) -> Iterator[tuple[int, av.VideoFrame]]:
     """(frame number, decoded picture) from the key frame before `start`; what does not decode is left out."""
     step: Fraction = stream.time_base
-    seconds = info.times_s[_keyframe_before(info, start)] + info.start_s
-    try:
-        container.seek(round(seconds / step), stream=stream, backward=True)
-    except av.error.FFmpegError:
-        container.seek(0)  # a stream without an index: decode from its beginning
-    half_a_frame = 0.5 / info.fps
-    packets = container.demux(stream)
-    while True:
+    packets = _packets_from(container, stream, info, start)
+    half_a_frame, last = 0.5 / info.fps, -1
+    for picture in _pictures(packets, stream):
+        if picture.pts is None or picture.is_corrupt:
+            continue
+        seconds = float(picture.pts * step) - info.start_s
+        place = _nearest(info.times_s, seconds)
+        # a second picture with one time stamp has no number of its own: `probe` counts time stamps
+        if place > last and abs(info.times_s[place] - seconds) < half_a_frame:
+            last = place
+            yield place, picture
+
+
+def _packets_from(container, stream, info: VideoInfo, start: int) -> Iterator[av.Packet]:
+    """Packets from a key frame at or before `start`.
+
+    Some formats (MPEG-TS) seek by decoding time and may land behind the key frame asked for: then the one before it is
+    tried, and the beginning of the file last.
+    """
+    step: Fraction = stream.time_base
+    frame = _keyframe_before(info, start)
+    while frame > 0:
+        ticks = round((info.times_s[frame] + info.start_s) / step)
         try:
-            packet = next(packets)
-            pictures = packet.decode()
-        except StopIteration:
-            return
+            container.seek(ticks, stream=stream, backward=True)
+            packets = container.demux(stream)
+            first = next(packets)
+        except (av.error.FFmpegError, StopIteration):
+            break  # a stream without an index
+        if first.pts is not None and first.pts <= ticks:
+            return itertools.chain([first], packets)
+        frame = _keyframe_before(info, frame - 1)
+    container.seek(0)
+    return container.demux(stream)
+
+
+def _pictures(packets: Iterator[av.Packet], stream) -> Iterator[av.VideoFrame]:
+    """All pictures that decode; where the file is cut off, also those that the decoder still holds back."""
+    ended = False
+    while not ended:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError:
+            packet = None
+        ended = packet is None
+        try:
+            yield from packet.decode() if packet is not None else stream.codec_context.decode(None)
         except av.error.EOFError:
-            return
+            return  # flushed before
         except av.error.FFmpegError:
             continue
-        for picture in pictures:
-            if picture.pts is None or picture.is_corrupt:
-                continue
-            seconds = float(picture.pts * step) - info.start_s
-            place = int(np.searchsorted(info.times_s, seconds - half_a_frame / 8))
-            if place < info.num_frames and abs(info.times_s[place] - seconds) < half_a_frame:
-                yield place, picture
+
+
+def _nearest(times_s: np.ndarray, seconds: float) -> int:
+    after = min(int(np.searchsorted(times_s, seconds)), len(times_s) - 1)
+    return after - 1 if after > 0 and seconds - times_s[after - 1] < times_s[after] - seconds else after
