@@ -17,11 +17,14 @@ from reactionnet_pipeline.video import VideoInfo
 def lay_out(ingested: Ingested, config: layout_stage.Config, work: Path) -> str:
     """File of the source's layout. Raises what `layout.find_layout` raises, and NO_LAYOUT for an impossible drawn one."""
     source, info = ingested.source, load_info(ingested.probe)
+    window = (source.start_s, source.end_s)
     if source.layout is not None:
-        key = fingerprint(stage="drawn", content=ingested.sha256, layout=source.layout)
-        found = cached(work, "layout", source.video_id, key, lambda stem: _save(stem, _drawn(source.layout, info)))
+        key = fingerprint(stage="drawn", content=ingested.sha256, layout=source.layout, window=window)
+        found = cached(
+            work, "layout", source.video_id, key,
+            lambda stem: _save(stem, _windowed(_drawn(source.layout, info), *window)),
+        )  # fmt: skip
     else:
-        window = (source.start_s, source.end_s)
         key = fingerprint(
             stage="layout", version=layout_stage.VERSION, content=ingested.sha256, config=config, window=window,
             libraries=library_versions(),

@@ -1,5 +1,6 @@
 """Clips on their way into shards: their members lie in files, and a `Part` says where."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -41,18 +42,18 @@ Late = Callable[[Part], dict[str, list[tuple[str, bytes]]]]
 
 
 def stage_part(folder: Path, name: str, clip_id: str, split: str, records: Iterable[Record]) -> Part:
-    """Put the members of a clip's records into `folder/name.blob` and `folder/name.part`."""
-    rows, place = [], 0
+    """Put the members of a clip's records into `folder/name-{sha12}.blob` and `folder/name.part`."""
+    rows: list[dict] = []
+    place, digest = 0, hashlib.sha256()
     with atomic_file(folder) as (file, naming):
         for record in records:
             for suffix, data in record.members:
-                rows.append(
-                    {"key": record.key, "suffix": suffix, "blob": f"{name}.blob", "offset": place, "size": len(data)}
-                )
+                rows.append({"key": record.key, "suffix": suffix, "offset": place, "size": len(data)})
                 file.write(data)
+                digest.update(data)
                 place += len(data)
-        naming.name = f"{name}.blob"
-    return write_part_index(folder, f"{name}.part", clip_id, split, rows)
+        naming.name = f"{name}-{digest.hexdigest()[:12]}.blob"  # so that the index of another content is another
+    return write_part_index(folder, f"{name}.part", clip_id, split, [{**row, "blob": naming.name} for row in rows])
 
 
 def write_part_index(folder: Path, index: str, clip_id: str, split: str, rows: Sequence[dict]) -> Part:

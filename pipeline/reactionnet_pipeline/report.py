@@ -66,9 +66,8 @@ def _summaries(work: Path, out: Path, content: Mapping[str, Any]) -> Iterator[di
             for row in pq.read_table(out / part, columns=["video_id", "title"]).to_pylist():
                 if shown >= MAX_CARDS:
                     return
-                for path in sorted(
-                    (work / "clips").glob(f"{escape_name(row['video_id'])}-*.summary.json"), key=_changed
-                )[-1:]:
+                name = f"{escape_name(row['video_id'])}-{'[0-9a-f]' * 16}.summary.json"
+                for path in sorted((work / "clips").glob(name), key=_changed)[-1:]:
                     summary = json.loads(path.read_bytes())
                     if summary["preview"]:
                         picture = base64.b64encode((path.parent / summary["preview"]).read_bytes()).decode()

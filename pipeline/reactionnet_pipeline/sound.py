@@ -32,7 +32,7 @@ def _resample(path: Path, stem: Path) -> dict:
         start_s = (container.start_time or 0) / av.time_base
         stream = container.streams.audio[0]
         stream.codec_context.thread_count = 1
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+        resampler, kind = _resampler(), None
 
         def write(frames: list[av.AudioFrame]) -> int:
             pieces = [frame.to_ndarray().reshape(-1).astype("<i2") for frame in frames]
@@ -42,15 +42,22 @@ def _resample(path: Path, stem: Path) -> dict:
         for frame in _decoded(container, stream):
             if frame.time is not None:
                 behind = round((frame.time - start_s) * RATE) - samples
-                if behind > GAP_S * RATE:
+                if behind > GAP_S * RATE or (not samples and behind > 0):
                     gaps.append([samples / RATE, (samples + behind) / RATE])
                     file.write(bytes(2 * behind))
                     samples += behind
+            if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
+                samples += write(resampler.resample(None)) if samples else 0
+                resampler = _resampler()
             frame.pts = None  # the resampler would fill holes by its own rule
             samples += write(resampler.resample(frame))
         samples += write(resampler.resample(None))
         naming.name = stem.name + ".pcm"
     return {"file": naming.name, "samples": samples, "gaps": gaps}
+
+
+def _resampler() -> av.AudioResampler:
+    return av.AudioResampler(format="s16", layout="mono", rate=RATE)
 
 
 def _decoded(container, stream):
