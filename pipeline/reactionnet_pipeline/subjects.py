@@ -5,7 +5,7 @@ Pure functions on `Track`s; what reads and writes files is in `clips`.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,7 +97,8 @@ def people(chains: Sequence[tuple[Track, ...]], panes_of_span: Mapping[int, Sequ
     """Who is who over the whole video, in reading order of the first span with the most people.
 
     Within a span, chains of one pane that never overlap in time and lie nearest together are one person. Across spans a
-    lone person stays the same; several are matched by reading order where their numbers agree, else by their pane.
+    lone person stays the same; several are matched by reading order where their numbers agree, else by their pane, and in
+    one pane by reading order.
     """
     per_span = {
         span: _reading_order([p for pane in sorted({c[0].pane for c in found}) for p in _of_pane(found, pane)])
@@ -112,14 +113,16 @@ def people(chains: Sequence[tuple[Track, ...]], panes_of_span: Mapping[int, Sequ
     for span, persons in per_span.items():
         if span == fullest:
             continue
+        taken: set[int] = set()  # two people of one span are never one
         for number, person in enumerate(persons):
-            if len(persons) == len(per_span[fullest]):
-                known[number] += person
-            elif (same := _same_pane(_pane_box(person[0], panes_of_span), panes)) is not None:
-                known[same] += person
-            else:
-                known.append(list(person))
-                panes.append(_pane_box(person[0], panes_of_span))
+            box = _pane_box(person[0], panes_of_span)
+            same = number if len(persons) == len(per_span[fullest]) else _same_pane(box, panes, taken)
+            if same is None:
+                same = len(known)
+                known.append([])
+                panes.append(box)
+            known[same] += person
+            taken.add(same)
     return [Person(chains=tuple(sorted(chains, key=_start))) for chains in known]
 
 
@@ -147,7 +150,7 @@ def _distance(before: Sequence[Track], after: Sequence[Track]) -> float:
 
 
 def _reading_order(persons: list[list[tuple[Track, ...]]]) -> list[list[tuple[Track, ...]]]:
-    """Rows from the top, in each row from the left; a row is as high as half the median face."""
+    """Rows from the top, in each row from the left; a row is as high as a face."""
     middle = {id(p): np.median(np.concatenate([t.boxes for chain in p for t in chain]), axis=0) for p in persons}
     by_top = sorted(persons, key=lambda p: middle[id(p)][1])
     rows: list[list] = []
@@ -164,8 +167,8 @@ def _pane_box(chain: Sequence[Track], panes_of_span: Mapping[int, Sequence[Pane]
     return panes_of_span[chain[0].span][chain[0].pane].box
 
 
-def _same_pane(box: Box, panes: Sequence[Box]) -> int | None:
-    overlap = [box.iou(other) for other in panes]
+def _same_pane(box: Box, panes: Sequence[Box], taken: Collection[int]) -> int | None:
+    overlap = [0.0 if number in taken else box.iou(other) for number, other in enumerate(panes)]
     best = int(np.argmax(overlap))
     return best if overlap[best] >= 0.8 else None
 
