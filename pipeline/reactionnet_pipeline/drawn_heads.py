@@ -239,7 +239,7 @@ class Head:
     def _curls(self) -> np.ndarray:
         noise = smooth_noise(self.rng, self.x_HW.shape, 9)
         return np.clip(
-            1 + (0.35 if sum(self.looks.hair) < 120 else 0.16) * noise, 0.5, 1.5
+            1 + (0.35 if sum(self.looks.hair) < 120 else 0.10) * noise, 0.5, 1.5
         )  # MTCNN sees small faces in strong curls
 
     def _scalp(self, wobble_HW: np.ndarray) -> np.ndarray:

@@ -263,9 +263,9 @@ def layout_table(results: Sequence[accuracy.VideoAccuracy]) -> Table:
     """The totals of each kind of layout, a line each."""
     groups = {kind: accuracy.summary(videos) for kind, videos in accuracy.by_layout(results).items()}
     table = Table(title="By layout")
-    table.add_column("layout")
+    table.add_column("layout", no_wrap=True)
     for total in accuracy.summary(results):
-        table.add_column(total.name, justify="right", max_width=10)
+        table.add_column(total.name, justify="right", max_width=8)
     for kind, totals in groups.items():
         table.add_row(kind, *(accuracy.cell(total) for total in totals))
     return table
