@@ -39,12 +39,10 @@ class CutDetector:
         if last is None:
             return False
         step = float(np.abs(thumbnail_HW - last).mean())
-        usual = float(np.median(self._steps)) if self._steps else 0.0
-        if step > MIN_STEP and step > TIMES_USUAL * usual:
-            self._steps.clear()
-            return True
+        # without a step to compare with, nothing is a cut: the picture may be moving all the time
+        usual = float(np.median(self._steps)) if self._steps else step
         self._steps.append(step)
-        return False
+        return step > MIN_STEP and step > TIMES_USUAL * usual
 
 
 def find_cuts(thumbnails: Iterable[np.ndarray]) -> list[int]:

@@ -89,13 +89,13 @@ class _Windowed:
 
 
 class OpenCV(_Windowed):
-    """A tracker of cv2 or cv2.legacy; the latter take boxes of floats, the former whole pixels."""
+    """A tracker of cv2 or cv2.legacy; most of them want boxes of whole pixels."""
 
     def __init__(self, create: Callable, whole_pixels: bool):
         self._create, self._whole_pixels = create, whole_pixels
 
     def _start(self, window_HWC, xywh):
-        cv2.setRNGSeed(0)  # Boosting and MIL draw their features at random
+        cv2.setRNGSeed(0)  # Boosting draws its features at random; so does MIL, which cannot be seeded (OpenCV 4.14)
         self._tracker = self._create()
         height, width = window_HWC.shape[:2]
         x, y = min(max(xywh[0], 0), width - 2), min(max(xywh[1], 0), height - 2)
@@ -127,7 +127,7 @@ class Dlib(_Windowed):
 
 
 OPENCV = {  # how to create it, and whether it wants whole pixels
-    "boosting": (cv2.legacy.TrackerBoosting_create, False),
+    "boosting": (cv2.legacy.TrackerBoosting_create, True),  # a box of fractions takes the process down (4.14)
     "medianflow": (cv2.legacy.TrackerMedianFlow_create, False),
     "kcf": (cv2.TrackerKCF_create, True),
     "csrt": (cv2.TrackerCSRT_create, True),
