@@ -276,7 +276,8 @@ class _Video:
             )
             for start, end in lost
         ]
-        if (letter := truncation(self.info)) is not None:
+        wanted = self.source.end_s is None or self.source.end_s > self.info.end_s
+        if wanted and (letter := truncation(self.info)) is not None:
             letters.append(
                 DeadLetter(code=Code.TRUNCATED, message=letter, lost_start_s=self.info.end_s,
                            lost_end_s=self.info.duration_s, **common)

@@ -57,7 +57,7 @@ def make_plan(
         rows.append(replace(row, layout=overrides.pop(row.video_id)) if row.video_id in overrides else row)
     if strangers := set(overrides) - {letter.video_id for letter in letters}:
         raise ManifestError(f"{layouts} names videos that the manifest lacks: {', '.join(sorted(strangers)[:20])}")
-    assignment = assign([_member(row, disjoint) for row in rows], ratio, lock)
+    assignment = assign(_members(rows, disjoint), ratio, lock)
     for row in rows:
         if (why := assignment.conflicts.get(row.video_id)) is not None:
             letters.append(_letter(row, "split", Code.SPLIT_CONFLICT, why))
@@ -71,11 +71,24 @@ def _letter(row: Row, stage: str, code: Code, message: str) -> DeadLetter:
     )
 
 
-def _member(row: Row, disjoint: str) -> Member:
-    ties = [f"subject:{subject}" for subject in row.subject_ids]
-    if disjoint == "both" and row.stimulus_id:
-        ties.append(f"stimulus:{row.stimulus_id}")
-    return Member(video_id=row.video_id, ties=tuple(ties))
+def _members(rows: Sequence[Row], disjoint: str) -> list[Member]:
+    """Rows of one file, or of one content, stay together: they are tied to the first of them."""
+    first: dict[str, str] = {}
+    for row in sorted(rows, key=_by_id):
+        for file in filter(None, (row.location, row.sha256)):
+            first.setdefault(file, row.video_id)
+    members = []
+    for row in rows:
+        ties = [f"subject:{subject}" for subject in row.subject_ids]
+        if disjoint == "both" and row.stimulus_id:
+            ties.append(f"stimulus:{row.stimulus_id}")
+        same = {first[file] for file in (row.location, row.sha256) if file} - {row.video_id}
+        members.append(Member(video_id=row.video_id, ties=(*ties, *(f"video:{other}" for other in sorted(same)))))
+    return members
+
+
+def _by_id(row: Row) -> str:
+    return row.video_id
 
 
 def nothing_left(made: Plan) -> str:

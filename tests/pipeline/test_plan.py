@@ -1,6 +1,7 @@
 import json
 import os
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -75,6 +76,19 @@ def test_sources_tied_by_a_stimulus_stay_together_only_where_asked(tmp_path):
         plan(path, disjoint="nobody")
 
 
+def test_rows_of_one_file_or_content_are_never_in_two_splits_wherever_it_lies(tmp_path):
+    rows = [{"video_id": f"v{n}"} for n in range(40)]
+    for n in range(10):
+        rows[n] |= {"uri": "one.mp4", "start_s": n, "end_s": n + 1}
+        rows[n + 10] |= {"sha256": "ab" * 32}
+    (tmp_path / "elsewhere").mkdir()
+    made, moved = plan(manifest(tmp_path, *rows)), plan(manifest(tmp_path / "elsewhere", *rows[::-1]))
+    split_of = made.assignment.split_of
+    assert len({split_of[f"v{n}"] for n in range(10)}) == len({split_of[f"v{n}"] for n in range(10, 20)}) == 1
+    assert len(set(split_of.values())) == 3
+    assert made.assignment.lock == moved.assignment.lock
+
+
 def test_a_layout_drawn_by_hand_wins_and_one_for_nobody_is_an_error(tmp_path):
     path = manifest(tmp_path, {"video_id": "a", "layout": [PANE]}, {"video_id": "nc", "license": "MIT"})
     layouts = tmp_path / "layouts.jsonl"
@@ -140,3 +154,14 @@ def test_the_plan_on_file_says_what_was_planned(tmp_path):
     assert admitted.find_row(tmp_path / "work", "b")["split"] == made.assignment.split_of["b"]
     with pytest.raises(KeyError):
         admitted.find_row(tmp_path / "work", "c")
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_rows_are_planned_within_a_minute(tmp_path):
+    rows = [{"video_id": f"v{n}", "title": "t" * 60, "subject_ids": [f"s{n % 5000}"]} for n in range(100_000)]
+    path, began = manifest(tmp_path, *rows), time.process_time()
+    made = plan(path)
+    digest(made)
+    write_plan(made, tmp_path / "work")
+    assert time.process_time() - began < 60
+    assert len(made.rows) == 100_000
