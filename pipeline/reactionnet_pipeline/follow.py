@@ -14,7 +14,7 @@ Letters: H height, W width, C colour (RGB). Boxes of `Seen` and `FollowedFace` a
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from typing import Any
 
 import cv2
@@ -35,6 +35,9 @@ NEAR = 1.5  # heights of the face that a person may have moved between two looks
 # (median; 95 %: 0.17, at most 0.25), looks at two persons by 0.22 and more (1 %: 0.27, median 0.82), though some of
 # them sit before the same wall.
 ALIKE, ALIKE_HERE, UNLIKE = 0.25, 0.27, 0.4
+# frames whose landmarks are found in one go: dlib's trees are 65 MB, and faces that follow one another read the same
+# leaves of them, which are then still in the processor's cache
+BURST = 8
 LOOK_AHEAD_S = 0.75  # with both smoothings just under a second
 # A face has moved where a cell of its 16 x 16 grey levels changes by this much in a quarter of a second. In any three
 # seconds of the shared videos a person does so three times at least (by 10.8); a poster, pasted in and compressed, once
@@ -88,7 +91,9 @@ def follow_faces(
     *,
     masked: Sequence[Box] = (),
 ) -> Iterator[tuple[int, float, list[FollowedFace]]]:
-    """Every frame in order with the faces of the pane's people, left to right; looks ahead by less than a second.
+    """Every frame in order with the faces of the pane's people, left to right.
+
+    What comes out depends on less than a second ahead; `BURST` frames more are held.
 
     `frames` gives (number in the file, time, the pane's pixels times `scale`); numbers may have holes. Faces that lie
     mostly in `masked` (areas of other panes on top, in picture pixels) are nobody's.
@@ -496,11 +501,15 @@ def _smooth_boxes(moments: Iterable[_Moment], radius: int) -> Iterator[_Moment]:
                 for offset, moment in around
                 if moment.shot == here.shot and number in moment.seen
             ]
-            rows = np.array([[box.x, box.y, box.w, box.h] for _, box in boxes])
-            x, y, w, h = np.average(rows, axis=0, weights=[weight for weight, _ in boxes]).tolist()
+            rows = [(box.x, box.y, box.w, box.h) for _, box in boxes]
+            x, y, w, h = _weighed(rows, [weight for weight, _ in boxes]).tolist()
             smooth[number] = replace(one, box=_rounded(Box(x=x, y=y, w=w, h=h)))
         # the windows to come need the boxes as they were
         yield _Moment(here.frame, here.time_s, here.rgb_HWC, here.shot, smooth)
+
+
+def _weighed(rows: Sequence, weights: Sequence[int]) -> np.ndarray:
+    return np.asarray(weights, float) @ np.asarray(rows, float) / sum(weights)
 
 
 def _windows(items: Iterable, radius: int) -> Iterator[tuple[list[tuple[int, Any]], Any]]:
@@ -518,12 +527,17 @@ def _describe(moments, place: _Place, radius: int, crop_px: int) -> Iterator[tup
     pane, scale = place.pane, place.scale
 
     def measured() -> Iterator[tuple[_Moment, dict]]:
-        for moment in moments:
-            points = {
-                number: landmarks.find_landmarks(moment.rgb_HWC, place.to_pane(one.box)) / scale + (pane.x, pane.y)
-                for number, one in moment.seen.items()
-            }
-            yield moment, {n: (points_68x2, landmarks.align(points_68x2)) for n, points_68x2 in points.items()}
+        moments_left = iter(moments)
+        while burst := list(islice(moments_left, BURST)):
+            points = [
+                {
+                    number: landmarks.find_landmarks(moment.rgb_HWC, place.to_pane(one.box)) / scale + (pane.x, pane.y)
+                    for number, one in moment.seen.items()
+                }
+                for moment in burst
+            ]
+            for moment, of_faces in zip(burst, points, strict=True):
+                yield moment, {n: (points_68x2, landmarks.align(points_68x2)) for n, points_68x2 in of_faces.items()}
 
     into_picture = np.array([[1 / scale, 0, pane.x], [0, 1 / scale, pane.y], [0, 0, 1]])
     for around, (moment, measures) in _windows(measured(), radius):
@@ -534,7 +548,7 @@ def _describe(moments, place: _Place, radius: int, crop_px: int) -> Iterator[tup
                 for offset, (there, other) in around
                 if there.shot == moment.shot and number in other
             ]
-            alignment = np.average([row for _, row in same], axis=0, weights=[weight for weight, _ in same])
+            alignment = _weighed([row for _, row in same], [weight for weight, _ in same])
             matrix = landmarks.crop_matrix(alignment, crop_px)
             points_68x2 = measures[number][0].astype(np.float32)
             yaw, pitch, roll = head_pose(points_68x2)
