@@ -19,10 +19,11 @@ from reactionnet_pipeline import seams
 from reactionnet_pipeline.detector import detect_faces
 from reactionnet_pipeline.errors import Code, SourceError
 from reactionnet_pipeline.panes import Config, Detect, Found, find_panes, full_face
-from reactionnet_pipeline.records import Face, Layout, Pane
+from reactionnet_pipeline.records import STIMULUS, Face, Layout, Pane
 from reactionnet_pipeline.seams import Rectangle
 from reactionnet_pipeline.video import VideoInfo, View, read_frames, sample_frames, whole
 
+DEFAULTS = Config()
 VERSION = 1  # of the results: raise it when the same video gives another layout
 
 
@@ -35,7 +36,7 @@ class Span:
     panes: tuple[Found, ...]
 
 
-def find_layout(path: Path, info: VideoInfo, config: Config = Config(), detect: Detect = detect_faces) -> Layout:
+def find_layout(path: Path, info: VideoInfo, config: Config = DEFAULTS, detect: Detect = detect_faces) -> Layout:
     """All panes over the length of the file.
 
     Raises SourceError: TOO_SHORT, STATIC_PICTURE, NO_LAYOUT (one thing fills the picture), NO_FACE (panes, but nobody),
@@ -84,7 +85,7 @@ def find_spans(frames_THWC: np.ndarray, config: Config, detect: Detect) -> list[
     """The layouts in the order of time. Raises what `find_panes` raises if there is none."""
     faces: dict[int, list[Face]] = {}
 
-    def panes_of(start: int, stop: int) -> tuple[Found, ...]:
+    def panes_of(start: int, stop: int, config: Config = config) -> tuple[Found, ...]:
         picks = np.unique(np.linspace(start, stop - 1, min(stop - start, config.num_face_samples)).round().astype(int))
         for t in picks.tolist():
             if t not in faces:
@@ -106,22 +107,57 @@ def find_spans(frames_THWC: np.ndarray, config: Config, detect: Detect) -> list[
             raise
         failure = error
     cuts = _spaced(cuts, border_changes(frames_THWC, config), config.shortest_span, count)
+    if not cuts and failure:
+        raise failure
+    # In a short span more stands still, so that more lines look like borders.
+    strict = replace(config, search=replace(config.search, min_decoupling=config.parted, min_coverage=0.7))
     spans = []
     for start, stop in pairwise([0, *cuts, count]):
         try:
-            spans.append(Span(start=start, stop=stop, panes=panes_of(start, stop)))
+            spans.append(Span(start=start, stop=stop, panes=panes_of(start, stop, strict)))
         except SourceError as error:
             failure = failure or error
             spans.append(Span(start=start, stop=stop, panes=()))
     spans = _merged(spans, frames_THWC, panes_of)
-    if not any(span.panes for span in spans):
-        raise failure
+    shown = sum(span.stop - span.start for span in spans if span.panes)
+    if not shown or (failure and shown < config.least_shown * count):
+        raise failure or SourceError(Code.NO_LAYOUT, f"{shown} of {count} samples show panes")
     for place, span in enumerate(spans):
         if not span.panes:
             here = {t - span.start: there for t, there in faces.items() if span.start <= t < span.stop}
             alone = full_face(frames_THWC[span.start : span.stop], here, config)
             spans[place] = replace(span, panes=(alone,) if alone else ())
-    return _merged(spans, frames_THWC, panes_of)
+    return _settled(_merged(spans, frames_THWC, panes_of), frames_THWC)
+
+
+def _settled(spans: Sequence[Span], frames_THWC: np.ndarray) -> list[Span]:
+    """Move the bounds between neighbours to where the borders of the one give way to those of the other."""
+    spans = _without_mixtures(spans, frames_THWC)
+    for place in range(len(spans) - 1):
+        one, two = spans[place : place + 2]
+        around_THWC, bound = frames_THWC[one.start : two.stop], one.stop - one.start
+        if not 0 < bound < len(around_THWC):
+            continue
+        leaning = border_support(around_THWC, two.panes) - border_support(around_THWC, one.panes)
+        before, after = np.median(leaning[:bound]), np.median(leaning[bound:])
+        if after - before > 0.3:
+            first = one.start + 1 + int(np.cumsum(leaning - (before + after) / 2)[:-1].argmin())
+            spans[place : place + 2] = [replace(one, stop=first), replace(two, start=first)]
+    return [span for span in spans if span.stop > span.start]
+
+
+def _without_mixtures(spans: Sequence[Span], frames_THWC: np.ndarray) -> list[Span]:
+    """Drop spans without panes in which every sample shows the borders of one or the other neighbour."""
+    kept = list(spans)
+    for place in range(len(kept) - 2, 0, -1):
+        before, here, after = kept[place - 1 : place + 2]
+        if here.panes or not before.panes or not after.panes:
+            continue
+        frames = frames_THWC[here.start : here.stop]
+        there_T = np.maximum(border_support(frames, before.panes), border_support(frames, after.panes)) > 0.5
+        if there_T.mean() > 0.7:
+            kept[place - 1 : place + 1] = [replace(before, stop=here.stop)]
+    return kept
 
 
 PanesOf = Callable[[int, int], tuple[Found, ...]]
@@ -133,13 +169,17 @@ def _merged(spans: Sequence[Span], frames_THWC: np.ndarray, panes_of: PanesOf) -
     place = 0
     while place + 1 < len(spans):
         one, two = spans[place : place + 2]
-        if _same(one.panes, two.panes) or _continues(one, two, frames_THWC) or _continues(two, one, frames_THWC):
+        same = _same(one.panes, two.panes)
+        if same or _continues(one, two, frames_THWC) or _continues(two, one, frames_THWC):
             longer = max(one, two, key=lambda span: (bool(span.panes), span.stop - span.start))
             try:
                 panes = panes_of(one.start, two.stop)
             except SourceError:
-                panes = longer.panes
-            if sorted(pane.role for pane in panes) != sorted(pane.role for pane in longer.panes):
+                if not same:
+                    place += 1
+                    continue
+                panes = ()  # what more samples do not confirm was an accident of the fewer
+            if panes and sorted(pane.role for pane in panes) != sorted(pane.role for pane in longer.panes):
                 panes = longer.panes
             spans[place : place + 2] = [Span(start=one.start, stop=two.stop, panes=panes)]
             place = max(place - 1, 0)
@@ -275,7 +315,8 @@ def _joined(earlier: Sequence[Pane], later: Sequence[Pane]) -> list[Pane]:
     panes, rest = list(earlier), list(later)
     for place, pane in enumerate(panes):
         for new in rest:
-            alike = pane.role == new.role and pane.shape == new.shape and pane.box.iou(new.box) > 0.95
+            alike = pane.role == new.role and pane.shape == new.shape
+            alike = alike and pane.box.iou(new.box) > (0.85 if pane.role == STIMULUS else 0.95)
             if alike and abs(pane.end_s - new.start_s) < 1e-6:
                 better = max(pane, new, key=lambda p: p.end_s - p.start_s)
                 panes[place] = replace(better, start_s=pane.start_s, end_s=new.end_s)

@@ -12,6 +12,7 @@ from reactionnet_pipeline.records import Box
 from reactionnet_pipeline.seams import Evidence, Rectangle
 
 SHOWN = 0.3  # evidence from which a pixel counts as border, as for straight sides
+CUT_OUT_FACE = 40  # pixels: width of the face at which GrabCut works
 ANGLES = np.linspace(0, 2 * np.pi, 72, endpoint=False)
 
 
@@ -21,7 +22,7 @@ def find_round(seen: Evidence, face: Box, min_coverage: float = 0.8) -> Rectangl
     border_HW = np.maximum(seen.vertical_HW, seen.horizontal_HW) > SHOWN
     near_HW = cv2.dilate(border_HW.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.float32)
     x, y = face.centre
-    radii = np.geomspace(0.8, 3.2, 20) * face.w
+    radii = np.geomspace(0.87, 3.2, 18) * face.w
     across = np.linspace(-0.8, 0.8, 17) * face.w
     down = np.linspace(-0.8, 0.8, 17) * face.w
     ellipses_N4 = np.array(
@@ -34,7 +35,7 @@ def find_round(seen: Evidence, face: Box, min_coverage: float = 0.8) -> Rectangl
                 moves = np.array(np.meshgrid(*[(-step, 0, step)] * 4)).reshape(4, -1).T
                 ellipses_N4 = (ellipses_N4[:, None] + moves).reshape(-1, 4)
             fits_N = np.abs(np.log(ellipses_N4[:, 2] / ellipses_N4[:, 3])) < 0.5
-            fits_N &= (ellipses_N4[:, 2] > 0.8 * face.w) & (ellipses_N4[:, 3] > 0.62 * face.h)  # hair is round too
+            fits_N &= (ellipses_N4[:, 2] > 0.85 * face.w) & (ellipses_N4[:, 3] > 0.6 * face.h)  # hair is round too
             inside_N = (ellipses_N4[:, 0] - ellipses_N4[:, 2] > -2) & (
                 ellipses_N4[:, 0] + ellipses_N4[:, 2] < width + 2
             )
@@ -81,9 +82,13 @@ def cut_out(frames_THWC: Sequence[np.ndarray], face: Box) -> tuple[Rectangle, np
     What moves behind the person is blurred by the median, the person is not. Seeds follow the face: its middle and the
     throat are the person; what is two widths away is not.
     """
-    median_HWC = np.median(np.stack(frames_THWC), axis=0).astype(np.uint8)
+    size = frames_THWC[0].shape[1::-1]
+    scale = min(1.0, CUT_OUT_FACE / face.w)
+    small = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    frames = [cv2.resize(frame, small, interpolation=cv2.INTER_AREA) for frame in frames_THWC]
+    median_HWC = np.median(np.stack(frames), axis=0).astype(np.uint8)
     height, width = median_HWC.shape[:2]
-    x, y, w, h = face.x, face.y, face.w, face.h
+    x, y, w, h = face.x * scale, face.y * scale, face.w * scale, face.h * scale
     middle, chin = x + w / 2, y + h
     mask_HW = np.full((height, width), cv2.GC_BGD, np.uint8)
 
@@ -108,6 +113,7 @@ def cut_out(frames_THWC: Sequence[np.ndarray], face: Box) -> tuple[Rectangle, np
     label = labels_HW[int(y + h / 2) - around[0].start, int(middle) - around[1].start]
     mask_HW = np.zeros((height, width), bool)
     mask_HW[around] = labels_HW == label if label else person_HW > 0
+    mask_HW = cv2.resize(mask_HW.astype(np.uint8) * 255, size, interpolation=cv2.INTER_LINEAR) > 127
     columns, rows = np.flatnonzero(mask_HW.sum(axis=0) >= 3), np.flatnonzero(mask_HW.sum(axis=1) >= 3)
     return (
         Rectangle(

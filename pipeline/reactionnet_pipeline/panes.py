@@ -31,6 +31,7 @@ class Config:
     num_full_samples: int = 12  # frames of a span looked at in full resolution
     max_full_side: int = 1920
     shortest_span: int = 3  # samples
+    least_shown: float = 0.25  # of the samples must show panes that not all of them show
     straight: int = 14  # pixels of the halved picture: a line this long may belong to a border
     line_change: float = 0.12  # length of lines that appear or vanish, of width + height
     num_face_samples: int = 24  # of these, frames in which faces are looked for
@@ -44,9 +45,10 @@ class Config:
     picture_quality: float = 0.65  # what a rectangle must beat to count as a pane rather than the whole picture
     area_cost: float = 0.3  # how much tighter rectangles are preferred
     border: float = 0.02  # thickest drawn frame around a pane, of the longer side
-    fair: float = 0.7  # quality of a rectangle that may hold a face although no other outline is found
+    fair: float = 0.62  # quality of a rectangle that may hold a face although no other outline is found
     sure: float = 0.9  # quality from which no other outline is looked for
     outline: float = 0.6  # share of a cut-out person's outline that shows a border
+    parted: float = 0.4  # decoupling of a border that is believed without a face behind it
     min_confidence: float = 0.35
     search: seams.Search = field(default_factory=seams.Search)
 
@@ -116,6 +118,7 @@ def find_panes(frames_THWC: np.ndarray, faces: dict[int, list[Face]], config: Co
         )
     rectangles = seams.find_rectangles(seen, config.search)
     picture = whole_picture(seen)
+    faces = {t: [_clipped(face, picture) for face in there] for t, there in faces.items()}
     look = _Look(frames_THWC=frames_THWC, seen=seen, motion=motion, rectangles=rectangles, picture=picture)
     shapes = face_panes(look, faces, config)
     hosts = list(shapes)
@@ -124,7 +127,7 @@ def find_panes(frames_THWC: np.ndarray, faces: dict[int, list[Face]], config: Co
     for host in inner:
         hidden_HW[host.y0 + 3 : host.y1 - 3, host.x0 + 3 : host.x1 - 3] = True  # its own border stays in sight
     if not inner:
-        return _without_reactor(rectangles, picture, motion, hosts)
+        return _without_reactor(look, hosts, config)
     stimulus = None if picture in hosts else stimulus_pane(seen, picture, inner, hidden_HW, motion, config)
     likeness = {host: _likeness(host, inner, faces, motion) for host in hosts}
     if stimulus is None:
@@ -134,7 +137,9 @@ def find_panes(frames_THWC: np.ndarray, faces: dict[int, list[Face]], config: Co
         raise SourceError(Code.NO_LAYOUT, "one pane with a face and nothing beside it that moves")
     worst = min(likeness[host] for host in reactors)
     nested = all(_holds(stimulus, host) for host in reactors)
-    margin = worst if stimulus not in likeness or nested else min(worst, 0.5 + worst - likeness[stimulus])
+    margin = worst
+    if stimulus in likeness and not nested:
+        margin = min(worst, 0.2 + 2 * (worst - likeness[stimulus]))
     if margin < config.min_confidence:
         raise SourceError(
             Code.LAYOUT_AMBIGUOUS,
@@ -153,6 +158,13 @@ def whole_picture(seen: seams.Evidence) -> Rectangle:
     return Rectangle(x0=0, y0=0, x1=width, y1=height, coverage=(1.0,) * 4, decoupling=(1.0,) * 4)
 
 
+def _clipped(face: Face, picture: Rectangle) -> Face:
+    """Without what the detector guesses beyond the edge of the picture."""
+    box = face.box
+    x0, y0, x1, y1 = max(box.x, 0), max(box.y, 0), min(box.x + box.w, picture.x1), min(box.y + box.h, picture.y1)
+    return replace(face, box=Box(x=x0, y=y0, w=max(x1 - x0, 1), h=max(y1 - y0, 1)))
+
+
 def _holds(outer: Rectangle, inner: Rectangle, slack: int = 2) -> bool:
     return (
         outer.x0 - slack <= inner.x0
@@ -169,11 +181,18 @@ def face_panes(look: _Look, faces: dict[int, list[Face]], config: Config) -> dic
     shapes: dict[Rectangle, str] = {}
     needed = config.min_persistence * len(faces)
     sound = [one for one in look.rectangles if not one.loose]
-    for box, times in clusters(faces):
-        host = _off_the_edge(_host(sound, look.picture, box, config), sound, look.picture)
-        host, shape = _with_still_part(host, sound, look.picture, look.motion), "rect"
-        if len(times) >= max(needed, 0.5 * len(faces)) and (host == look.picture or host.quality < config.sure):
-            host, shape = _without_borders(look, host, box, config)
+    seats = clusters(faces)
+    homes = [_off_the_edge(_host(sound, look.picture, box, config), sound, look.picture) for box, _ in seats]
+    homes = [_with_still_part(home, sound, look.picture, look.motion) for home in homes]
+    often = [len(times) >= 0.5 * len(faces) for _, times in seats]
+    # People in a picture that has a reactor's pane belong to the stimulus; else one of them may be cut out.
+    paned = any(
+        home != look.picture and home.quality >= config.fair and many for home, many in zip(homes, often, strict=True)
+    )
+    for (box, times), home, many in zip(seats, homes, often, strict=True):
+        host, shape = home, "rect"
+        if many and (home == look.picture or home.quality < config.sure):
+            host, shape = _without_borders(look, home, box, paned, config)
         votes.setdefault(host, set()).update(times)
         shapes[host] = shape
         if len(times) >= needed:
@@ -182,6 +201,9 @@ def face_panes(look: _Look, faces: dict[int, list[Face]], config: Config) -> dic
         if cells := _cells(host, boxes, look.rectangles, look.picture, config):
             times = votes.pop(host)
             votes.update(dict.fromkeys(cells, times))
+    for host in [host for host in votes if host != look.picture]:
+        if cell := _without_plain_part(host, people.get(host, []), look):
+            votes[cell] = votes.pop(host)
     hosts = [host for host, times in votes.items() if len(times) >= needed]
     kept: dict[Rectangle, str] = {}
     for host in sorted(hosts, key=lambda r: (-len(votes[r]), r.area)):
@@ -190,12 +212,14 @@ def face_panes(look: _Look, faces: dict[int, list[Face]], config: Config) -> dic
     return kept
 
 
-def _without_borders(look: _Look, host: Rectangle, face: Box, config: Config) -> tuple[Rectangle, str]:
+def _without_borders(look: _Look, host: Rectangle, face: Box, paned: bool, config: Config) -> tuple[Rectangle, str]:
     """A round pane or a cut-out person instead of a doubtful rectangle, where there is one."""
     if round_pane := outlines.find_round(look.seen, face):
         return round_pane, "round"
-    if host != look.picture and host.quality >= config.fair:
+    if paned or (host != look.picture and host.quality >= config.fair):
         return host, "rect"
+    if face.w > 0.25 * max(look.picture.x1, look.picture.y1) or look.motion.moving_HW.mean() < 0.03:
+        return host, "rect"  # somebody who fills the picture, or nothing to lie over
     person, mask_HW = outlines.cut_out(look.frames_THWC[:: max(1, len(look.frames_THWC) // 16)], face)
     if _is_over_the_stimulus(look, person, mask_HW, face, config):
         return person, "cutout"
@@ -210,7 +234,6 @@ def _is_over_the_stimulus(look: _Look, person: Rectangle, mask_HW: np.ndarray, f
     picture, motion = look.picture, look.motion
     if outlines.outline_coverage(look.seen, mask_HW) < config.outline or person.area > 0.45 * picture.area:
         return False
-    height, width = motion.moving_HW.shape
     size = (picture.x1, picture.y1)
     beyond = max(3, round(0.3 * face.w))
     kernel = np.ones((2 * beyond + 1, 2 * beyond + 1), np.uint8)
@@ -238,11 +261,26 @@ def _cells(
         and one.quality > 0.8
         and sum(_covered(one, box) > 0.3 for box in boxes) == 1
     ]
-    tight = replace(config, area_cost=config.area_cost * picture.area / host.area)
+    tight = replace(config, area_cost=2 * config.area_cost * picture.area / host.area)
     cells = [_host(within, picture, box, tight) for box in boxes]
     whole_cells = len(boxes) > 1 and picture not in cells and len(set(cells)) == len(cells)
     apart = all(one.shared(two) < 0.1 * one.area for i, one in enumerate(cells) for two in cells[:i])
     return cells if whole_cells and apart else []
+
+
+def _without_plain_part(host: Rectangle, boxes: Sequence[Box], look: _Look) -> Rectangle | None:
+    """The part of a pane with the faces in it, if the rest is an empty cell of one colour."""
+    for one in look.rectangles:
+        inside = one.quality > 0.8 and _holds(host, one) and one.area < 0.8 * host.area
+        if not inside or not boxes or any(_covered(one, box) < 0.9 for box in boxes):
+            continue
+        rest = np.zeros(look.seen.mean_HW.shape, bool)
+        rest[host.inside] = True
+        rest[max(one.y0 - 3, 0) : one.y1 + 3, max(one.x0 - 3, 0) : one.x1 + 3] = False
+        plain = rest.any() and float(look.seen.mean_HW[rest].std()) < 2.5
+        if plain and float(look.seen.variance_HW[rest].mean()) < 2.5:
+            return one
+    return None
 
 
 def clusters(faces: dict[int, list[Face]]) -> list[tuple[Box, set[int]]]:
@@ -410,20 +448,25 @@ def _likeness(host: Rectangle, inner: Sequence[Rectangle], faces: dict[int, list
     return persistence * (0.5 + 0.3 * float(np.exp(-2 * away)) + 0.2 * still) * (1 - cuts)
 
 
-def _without_reactor(
-    rectangles: Sequence[Rectangle], picture: Rectangle, motion: Motion, hosts: Sequence[Rectangle]
-) -> list[Found]:
+def _without_reactor(look: _Look, hosts: Sequence[Rectangle], config: Config) -> list[Found]:
     """Nobody in a pane of his own: say whether there are panes at all."""
+    rectangles, picture, motion = look.rectangles, look.picture, look.motion
     moving = motion.moving_HW.sum()
-    if not hosts:
-        for one in rectangles:
-            share = motion.moving_HW[motion.inside(one)].sum() / moving
-            if not one.loose and one.quality > 0.8 and 0.05 < share < 0.95 and one.area > 0.05 * picture.area:
-                raise SourceError(
-                    Code.NO_FACE,
-                    f"a pane of {one.x1 - one.x0}x{one.y1 - one.y0} of {picture.x1}x{picture.y1} pixels, "
-                    "but no face that stays in any",
-                )
+    for one in rectangles if not hosts else ():
+        share = motion.moving_HW[motion.inside(one)].sum() / moving
+        parted = [
+            d
+            for d, name in zip(one.decoupling, ("x0", "y0", "x1", "y1"), strict=True)
+            if name in one.sides(picture.x1, picture.y1)
+        ]
+        if one.loose or one.quality < 0.8 or not 0.05 < share < 0.95 or one.area < 0.05 * picture.area:
+            continue
+        if min(parted) > config.parted:
+            raise SourceError(
+                Code.NO_FACE,
+                f"a pane of {one.x1 - one.x0}x{one.y1 - one.y0} of {picture.x1}x{picture.y1} pixels, "
+                "but no face that stays in any",
+            )
     best = max((one.quality for one in rectangles if one != picture), default=0.0)
     raise SourceError(Code.NO_LAYOUT, f"one thing fills the picture: best border around a part of it {best:.2f}")
 

@@ -214,14 +214,14 @@ def find_rectangles(seen: Evidence, search: Search = Search(), hidden_HW: np.nda
     upright, level = shown
     open_N = np.zeros(len(x0_N), np.float32)
     doubt_4N = np.zeros_like(coverage_4N)  # the same, but for neighbours on the picture's edge
-    overshot_N = np.zeros(len(x0_N), bool)
+    overshot_N = np.zeros(len(x0_N), int)
     on_4N = np.zeros_like(coverage_4N)  # at how many ends the neighbour of a side runs on beyond it
     for across, (x_N, inward_x) in enumerate(((x0_N, 1), (x1_N, -1))):
         for down, (y_N, inward_y) in enumerate(((y0_N, 1), (y1_N, -1))):
             ends_x = upright.share(x_N, y_N, y_N + n * inward_y), level.share(y_N, x_N, x_N + n * inward_x)
             open_x = np.abs(ends_x[0] - ends_x[1])
             at_edge = (x_N == 0) | (x_N == width) | (y_N == 0) | (y_N == height)
-            overshot_N |= at_edge & (open_x > 0.6)  # a side that ends short of the picture's edge
+            overshot_N += at_edge & (open_x > 0.6)  # a side that ends short of the picture's edge
             open_N = np.maximum(open_N, open_x)
             beyond_x = level.share(y_N, x_N - 2 * n * inward_x, x_N)  # the level side runs on beyond the upright one
             beyond_y = upright.share(x_N, y_N - 2 * n * inward_y, y_N)
@@ -247,7 +247,7 @@ def find_rectangles(seen: Evidence, search: Search = Search(), hidden_HW: np.nda
             loose=bool(loose_4N[:, i].any()),
         )
         for i in np.argsort(-quality_N, kind="stable")[: 50 * search.max_lines]
-        if not overshot_N[i]
+        if overshot_N[i] < 2
     ]
     return _distinct(found, 2)
 
@@ -295,7 +295,7 @@ def _shown(map_HW: np.ndarray, axis: int, shown: float, reach: int = 1) -> np.nd
 
 def _lines(exact_HW: np.ndarray, tolerant_HW: np.ndarray, max_lines: int, smallest: int) -> np.ndarray:
     """Columns with the longest unbroken runs of evidence, and the two edges of the picture."""
-    height, width = exact_HW.shape
+    width = exact_HW.shape[1]
     best_W = np.zeros(width, np.float32)
     run_W = np.zeros(width, np.float32)
     for row in tolerant_HW * 0.5 + exact_HW - 0.6:  # Kadane's maximum sum of a run, in all columns at once
