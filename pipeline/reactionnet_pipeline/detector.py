@@ -1,9 +1,9 @@
 """Face detection with MTCNN's three networks (weights of facenet-pytorch), and with dlib's HOG detector to fill in.
 
 Zhang et al., IEEE SPL 23(10), 2016. The networks are facenet-pytorch's; the steps between them are written here
-because its own resize whole float pictures and crop in a loop, at five times the cost (85 ms against 16 for a pane of
+because its own resize whole float pictures and crop in a loop, at twice the cost (51 ms against 24 for a pane of
 320x360). One thread, float32, one picture a call. `look` is the last stage alone: with a guess of where the face is,
-it costs under 1 ms and answers in the same convention, which is what a tracker wants.
+it costs 1 to 2 ms and answers in the same convention, which is what a tracker wants.
 
 Letters: N boxes, K networks' crops, H height, W width, C colour (RGB). Box rows are x1, y1, x2, y2.
 """
@@ -160,7 +160,7 @@ def _crops(rgb_HWC: np.ndarray, squares_N4: np.ndarray, size: int) -> np.ndarray
         if right - left < 1 or bottom - top < 1:
             continue
         scale = size / (x2 - x1)
-        # a coarse grid of pixels is enough for a large face: averaging all of 300x300 costs as much as the network
+        # a coarse grid of pixels is enough for a large face: averaging all of 300x300 costs nearly as much as the network
         step = max(1, int((x2 - x1) / (1.5 * size)))
         a, b = round((left - x1) * scale), round((top - y1) * scale)
         c, d = max(round((right - x1) * scale), a + 1), max(round((bottom - y1) * scale), b + 1)

@@ -5,7 +5,7 @@ Weak perspective: an affine map from a mean head to the landmarks by weighted le
 to it. The mean head was fitted by least squares to dlib's landmarks on the rendered faces S000, S002, ... of
 RenderedFACS, given their true poses (`tests/benchmarks/head_pose.py --fit`), so that it contains dlib's own habits; the
 weights are one over the residuals squared. On the other half of the subjects the mean error is 1.2, 1.9, 0.6 degrees
-(yaw, pitch, roll), where a constant guess errs by 10.2, 4.5, 3.7; with eyes, nose and mouth alone pitch errs by 3.4.
+(yaw, pitch, roll), where a constant guess errs by 10.2, 4.3, 3.7; with nose, eyes and mouth alone pitch errs by 3.6.
 """
 
 import math

@@ -32,7 +32,7 @@ class Tracker(Protocol):
 
 
 class Look:
-    """MTCNN's O-Net at the last place, about 1 ms a face. The score is its own."""
+    """MTCNN's O-Net at the last place, 1 to 2 ms a face. The score is its own."""
 
     def __init__(self, min_score: float):
         self._min_score = min_score
