@@ -1,5 +1,6 @@
 """The sound track of a source, resampled once: 16 kHz, mono, 16 bit, sample 0 at second 0 of the video."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -9,7 +10,7 @@ from reactionnet_datasets.shards import atomic_file
 from reactionnet_pipeline.cache import cached, fingerprint, library_versions
 from reactionnet_pipeline.ingest import load_info
 from reactionnet_pipeline.records import Ingested
-from reactionnet_pipeline.video import open_video
+from reactionnet_pipeline.video import DEMUX_ERRORS, open_video
 
 VERSION = 1
 RATE = 16_000
@@ -18,15 +19,16 @@ GAP_S = 0.1  # a longer hole between time stamps is a hole in the sound, filled 
 
 def resample_sound(ingested: Ingested, work: Path) -> str | None:
     """File of raw little-endian int16 samples, or None where the source has no sound that decodes."""
-    if not load_info(ingested.probe).has_audio:
+    info = load_info(ingested.probe)
+    if not info.has_audio:
         return None
     key = fingerprint(stage="sound", version=VERSION, content=ingested.sha256, av=library_versions()["av"])
     name = ingested.source.video_id
-    found = cached(work, "sound", name, key, lambda stem: _resample(Path(ingested.path), stem))
+    found = cached(work, "sound", name, key, lambda stem: _resample(Path(ingested.path), stem, info.end_s))
     return str(work / "sound" / found["file"]) if found["samples"] else None
 
 
-def _resample(path: Path, stem: Path) -> dict:
+def _resample(path: Path, stem: Path, end_s: float) -> dict:
     samples, gaps = 0, []
     with open_video(path) as container, atomic_file(stem.parent) as (file, naming):
         start_s = (container.start_time or 0) / av.time_base
@@ -40,7 +42,7 @@ def _resample(path: Path, stem: Path) -> dict:
             return sum(len(piece) for piece in pieces)
 
         for frame in _decoded(container, stream):
-            if frame.time is not None:
+            if frame.time is not None and frame.time - start_s < end_s + 1:  # a time far behind the pictures is damage
                 behind = round((frame.time - start_s) * RATE) - samples
                 if behind > GAP_S * RATE or (not samples and behind > 0):
                     gaps.append([samples / RATE, (samples + behind) / RATE])
@@ -65,11 +67,13 @@ def _decoded(container, stream):
     packets = container.demux(stream)
     while True:
         try:
-            yield from next(packets).decode()
-        except (StopIteration, av.error.EOFError):
+            packet = next(packets, None)
+        except DEMUX_ERRORS:
             return
-        except av.error.FFmpegError:
-            continue
+        if packet is None:
+            return
+        with suppress(av.error.FFmpegError):
+            yield from packet.decode()
 
 
 def read_sound(file: str, start_s: float, end_s: float) -> np.ndarray:

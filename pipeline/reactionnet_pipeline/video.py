@@ -10,7 +10,7 @@ import bisect
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +25,8 @@ from reactionnet_pipeline.errors import Code, SourceError
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,ivf,mxf,gif,rm,nut"
 MAX_PIXELS = 8192 * 8192
 MAX_FRAMES = 5_000_000
+# PyAV ends with an IndexError where damage, or a broadcast, lets another stream begin in mid-file.
+DEMUX_ERRORS = (av.error.FFmpegError, IndexError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +126,7 @@ def probe(path: Path) -> VideoInfo:
                     keys.append(pts)
                 if len(ticks) > MAX_FRAMES:
                     raise SourceError(Code.TOO_LARGE, f"{path.name}: more than {MAX_FRAMES:,} frames")
-        except av.error.FFmpegError:
+        except DEMUX_ERRORS:
             pass  # a truncated file: what was read up to here is what there is
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > MAX_PIXELS:
@@ -170,7 +172,7 @@ def _rotation(path: Path) -> int:
                         return round(-frame.rotation / 90) % 4 * 90
                 except av.error.FFmpegError:
                     continue
-        except av.error.FFmpegError:
+        except DEMUX_ERRORS:
             pass
     raise SourceError(Code.UNREADABLE, f"{path.name}: not one frame can be decoded")
 
@@ -326,12 +328,13 @@ def _packets_from(container, stream, info: VideoInfo, start: int) -> Iterator[av
             container.seek(ticks, stream=stream, backward=True)
             packets = container.demux(stream)
             first = next(packets)
-        except (av.error.FFmpegError, StopIteration):
+        except (*DEMUX_ERRORS, StopIteration):
             break  # a stream without an index
         if first.pts is not None and first.pts <= ticks:
             return itertools.chain([first], packets)
         frame = _keyframe_before(info, frame - 1)
-    container.seek(0)
+    with suppress(av.error.FFmpegError):  # a damaged index; a container just opened stands at its beginning
+        container.seek(0)
     return container.demux(stream)
 
 
@@ -341,7 +344,7 @@ def _pictures(packets: Iterator[av.Packet], stream) -> Iterator[av.VideoFrame]:
     while not ended:
         try:
             packet = next(packets, None)
-        except av.error.FFmpegError:
+        except DEMUX_ERRORS:
             packet = None
         ended = packet is None
         try:

@@ -101,6 +101,14 @@ def test_sound_that_changes_from_mono_to_stereo_on_the_way_goes_on(tmp_path):
     assert abs(pitch(heard[19000:29000]) - 440) < 4
 
 
+def test_a_damaged_time_stamp_does_not_fill_the_disk_with_silence(tmp_path):
+    pieces = [(0, tone(440, 0, 0.5)), (50_000, tone(440, 0.5, 1.0))]
+    file, marker = resampled(draw(tmp_path / "a.mkv", pieces), tmp_path)
+    assert marker["gaps"] == []
+    assert abs(marker["samples"] - RATE) < 40
+    assert abs(pitch(read_sound(file, 0, 1).astype(float)) - 440) < 4
+
+
 def test_what_lies_beyond_the_end_is_not_invented(tmp_path):
     file, _ = resampled(draw(tmp_path / "a.mkv", [(0, tone(440, 0, 0.5))]), tmp_path)
     assert len(read_sound(file, 0.25, 9)) < 0.26 * RATE

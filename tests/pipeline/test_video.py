@@ -1,4 +1,5 @@
 import os
+import random
 from fractions import Fraction
 
 import av
@@ -252,3 +253,37 @@ def test_the_trap_is_a_real_one(tmp_path):
     (tmp_path / "list.ffconcat").write_text(PLAYLISTS["ffconcat"].format(other="other.ts"))
     with av.open(str(tmp_path / "list.ffconcat")) as container:
         assert sum(1 for _ in container.decode(video=0)) > 40
+
+
+@pytest.mark.parametrize("name", BROUGHT)
+def test_damage_anywhere_costs_frames_or_the_source_and_never_the_job(tmp_path, name):
+    draw_bytes, path = random.Random(name), numbered(tmp_path / name, **BROUGHT[name])
+    whole_file, codes = path.read_bytes(), []
+    for _ in range(25):
+        data = bytearray(whole_file)
+        for _ in range(draw_bytes.choice([1, 3, 20])):
+            place = draw_bytes.randrange(len(data))
+            data[place : place + 4] = draw_bytes.randbytes(4)
+        path.write_bytes(data[: draw_bytes.choice([len(data), draw_bytes.randrange(len(data))])])
+        try:
+            info = video.probe(path)
+            views = [whole(info, max_side=64)]
+            for start in (0, info.num_frames // 2):
+                shown = [
+                    frame for frame, _ in video.read_frames(path, info, start, info.num_frames, lambda _, v=views: v)
+                ]
+                assert shown == sorted(set(shown))
+                assert all(start <= frame < info.num_frames for frame in shown)
+            codes.append("read")
+        except SourceError as error:
+            codes.append(error.code)
+    assert "read" in codes
+
+
+def test_a_file_with_a_broken_index_is_read_from_its_beginning(tmp_path):
+    joined = b"".join(numbered(tmp_path / "a.ts", [t + start for t in EVEN]).read_bytes() for start in (0, 60))
+    (tmp_path / "a.ts").write_bytes(joined)
+    info = video.probe(tmp_path / "a.ts")
+    shown = [number_of(a[0]) for _, a in video.read_frames(tmp_path / "a.ts", info, 90, 100, lambda _: [whole(info)])]
+    assert info.num_frames == 100
+    assert shown == list(range(40, 50))
