@@ -11,6 +11,7 @@ every window is finite, so that a reader that starts a second earlier or later f
 Letters: H height, W width, C colour (RGB). Boxes of `Seen` and `FollowedFace` are pixels of the upright picture.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -384,7 +385,7 @@ def describe_colours(rgb_HWC: np.ndarray, box: Box) -> np.ndarray:
 def colour_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Hellinger distance of two descriptions, 0 to 1, over the two most alike zones: a hand may hide the third."""
     overlaps = sorted(float(x @ y) for x, y in zip(a, b, strict=True) if x.any() and y.any())[-2:]
-    return float(np.sqrt(max(0.0, 1 - np.mean(overlaps)))) if overlaps else 1.0
+    return math.sqrt(max(0.0, 1 - sum(overlaps) / len(overlaps))) if overlaps else 1.0
 
 
 def match_people(

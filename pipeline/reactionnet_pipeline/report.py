@@ -25,6 +25,7 @@ table { border-collapse: collapse; margin: .5rem 0 } td, th { padding: .25rem .8
 th { border-bottom: 2px solid #ccd3dc } td { border-bottom: 1px solid #e6eaef } td.n, th.n { text-align: right }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(22rem, 1fr)); gap: 1rem }
 .card { border: 1px solid #dde3ea; border-radius: 6px; padding: .7rem } .card img { max-width: 100%; display: block }
+.card td, .card th { padding-right: .5rem }
 .card h3 { font-size: 1rem; margin: .4rem 0; overflow-wrap: anywhere } .dim { color: #6a7686 } .bad { color: #b3261e }
 .key span { padding: 0 .5rem; border-left: .8rem solid; margin-right: .6rem }
 """

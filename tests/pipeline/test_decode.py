@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simplejpeg
+
 from reactionnet_pipeline import clips, decode
 from reactionnet_pipeline.config import Config
 from reactionnet_pipeline.ingest import ingest
