@@ -42,7 +42,7 @@ EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 2, 1, 130
 FREE_SPACE_FACTOR = 1.5  # staged pictures and shards together are seldom larger than the sources
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, markup=False)
 
 
 class UserError(Exception):
@@ -118,7 +118,7 @@ def build(
         if nothing_to_do(out, work, digest):
             console.print(f"nothing to do: {out / MANIFEST} is up to date")
             return
-        with Lease(out):
+        with Lease(out), Lease(work):
             remove_temporaries(out)
             remove_temporaries(work)
             _check_space(made, splits, out, work)

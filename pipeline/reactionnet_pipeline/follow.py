@@ -26,7 +26,7 @@ from reactionnet_pipeline import detector, landmarks
 from reactionnet_pipeline.cuts import CutDetector, thumbnail
 from reactionnet_pipeline.pose import head_pose
 from reactionnet_pipeline.records import Box, Face, Pane
-from reactionnet_pipeline.tracker import Tracker, make_tracker
+from reactionnet_pipeline.tracker import NAMES, Tracker, make_tracker
 
 VERSION = 1
 DETECTED, TRACKED, INTERPOLATED = "detected", "tracked", "interpolated"
@@ -65,6 +65,10 @@ class Config:
     search_px: int = 300  # the picture that is searched has the area of a square of this side, at most
     min_face_px: int = 20  # in that picture
     crop_px: int = 256  # side of the aligned crop; 0: none
+
+    def __post_init__(self) -> None:
+        if self.tracker not in NAMES:
+            raise ValueError(f"tracker {self.tracker!r}; expected one of {', '.join(NAMES)}")
 
 
 @dataclass(frozen=True, kw_only=True)
