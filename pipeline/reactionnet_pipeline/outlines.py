@@ -114,7 +114,17 @@ def cut_out(frames_THWC: Sequence[np.ndarray], face: Box) -> tuple[Rectangle, np
     mask_HW = np.zeros((height, width), bool)
     mask_HW[around] = labels_HW == label if label else person_HW > 0
     mask_HW = cv2.resize(mask_HW.astype(np.uint8) * 255, size, interpolation=cv2.INTER_LINEAR) > 127
-    columns, rows = np.flatnonzero(mask_HW.sum(axis=0) >= 3), np.flatnonzero(mask_HW.sum(axis=1) >= 3)
+    columns = np.flatnonzero(mask_HW.sum(axis=0) >= 3)
+    centre = face.x + face.w / 2
+    reach = [
+        centre - columns[0] if columns[0] > 0 else np.inf,
+        columns[-1] - centre if columns[-1] + 1 < size[0] else np.inf,
+    ]
+    person_HW = mask_HW.copy()
+    if min(reach) < np.inf:  # shoulders reach about as far on either side; what goes on is background
+        person_HW[:, : max(0, int(centre - 1.15 * min(reach)))] = False
+        person_HW[:, int(centre + 1.15 * min(reach)) + 1 :] = False
+    columns, rows = np.flatnonzero(person_HW.sum(axis=0) >= 3), np.flatnonzero(person_HW.sum(axis=1) >= 3)
     return (
         Rectangle(
             x0=int(columns[0]),

@@ -25,7 +25,7 @@ class Config:
     """Shares are of the picture unless said otherwise; pixels are those of the smaller picture that is searched."""
 
     num_samples: int = 48  # frames looked at, evenly spread
-    max_samples: int = 160  # in a long video
+    max_samples: int = 96  # in a long video
     decode_all: int = 1000  # frames; longer videos are looked at around their key frames only
     decode_at_once: int = 300  # frames in which the moment of a change is looked for one by one
     num_full_samples: int = 12  # frames of a span looked at in full resolution
@@ -40,12 +40,13 @@ class Config:
     still: float = 1.5  # grey levels: a block whose standard deviation in time is below has no motion
     moving_share: float = 0.005  # of blocks in motion below which the picture counts as frozen
     min_persistence: float = 0.3  # of samples that must show a face for its pane to be somebody's
-    min_width_of_face: float = 1.3  # width of a pane in widths of the face in it
+    min_width_of_face: float = 1.4  # width of a pane in widths of the face in it
     min_height_of_face: float = 0.85
     picture_quality: float = 0.65  # what a rectangle must beat to count as a pane rather than the whole picture
     area_cost: float = 0.3  # how much tighter rectangles are preferred
     border: float = 0.02  # thickest drawn frame around a pane, of the longer side
     fair: float = 0.62  # quality of a rectangle that may hold a face although no other outline is found
+    closed: float = 0.97  # quality that hair and shoulders never have
     sure: float = 0.9  # quality from which no other outline is looked for
     outline: float = 0.6  # share of a cut-out person's outline that shows a border
     parted: float = 0.4  # decoupling of a border that is believed without a face behind it
@@ -319,7 +320,10 @@ def _host(rectangles: Sequence[Rectangle], picture: Rectangle, face: Box, config
     for one in rectangles:
         if one == picture or not (one.x0 < x < one.x1 and one.y0 < y < one.y1):
             continue
-        if one.x1 - one.x0 < config.min_width_of_face * face.w or one.y1 - one.y0 < config.min_height_of_face * face.h:
+        # A rectangle of hair and shoulders hugs the face; the part of the picture beside a single seam is no such thing.
+        closed = one.quality > config.closed or len(one.sides(picture.x1, picture.y1)) == 1
+        wide = 1.0 if closed else config.min_width_of_face
+        if one.x1 - one.x0 < wide * face.w or one.y1 - one.y0 < config.min_height_of_face * face.h:
             continue
         if _covered(one, face) < 0.7:
             continue
