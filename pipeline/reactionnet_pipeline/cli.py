@@ -257,6 +257,7 @@ def _run(
 def _summarise(result: dict[str, Any], out: Path, work: Path) -> None:
     counts = result["counts"]
     if not result["published"]:
+        console.quiet = False
         console.print(
             f"reactionnet-build: not published: {counts['lost']} of {counts['admitted']} admitted sources were lost"
             f" ({result['lost']:.0%}, --max-loss allows less); see {work / DEAD_LETTERS}",

@@ -1,23 +1,30 @@
 """Stages that run native code: a crash or a hang costs the element it happened to, never the job.
 
 A dead worker hangs Beam's local runner for ever, so the code runs in a child process of the worker under a time limit.
+Beam's own `with_exception_handling(use_subprocess=True)` does the same with a child for every stage, and waits a second
+for each of them, worker after worker, when it ends them; here all stages of a worker share one child, so that the models
+and libraries in it are loaded once, and it ends at once.
 """
 
-import concurrent.futures
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+import psutil
 
 from reactionnet_pipeline.errors import RETRYABLE, Code, DeadLetter, SourceError
 from reactionnet_pipeline.records import Source
 
-FATAL = (TimeoutError, concurrent.futures.TimeoutError, BrokenProcessPool)
+
+def _no_span(element: Any) -> tuple[None, None]:
+    return None, None
 
 
 @dataclass(eq=False)
@@ -32,16 +39,11 @@ class Isolated(beam.PTransform):
     stage: str
     time_limit_s: float
     source_of: Callable[[Any], Source]
-    span_of: Callable[[Any], tuple[float | None, float | None]] = lambda _: (None, None)
+    span_of: Callable[[Any], tuple[float | None, float | None]] = _no_span
 
     def expand(self, elements):
-        attempts, failed = elements | "Run" >> beam.ParDo(_Attempt(self)).with_exception_handling(
-            exc_class=FATAL, use_subprocess=True, timeout=self.time_limit_s
-        )
-        results = attempts | "Results" >> beam.Filter(_is_result)
-        letters = attempts | "Letters" >> beam.Filter(_is_letter)
-        fatal = failed | "Fatal" >> beam.Map(_fatal_letter, self)
-        return results, ((letters, fatal) | "All" >> beam.Flatten())
+        attempts = elements | "Run" >> beam.ParDo(_Attempt(self)).with_outputs("letters", main="results")
+        return attempts.results, attempts.letters
 
     def letter(self, element: Any, code: Code, message: str) -> DeadLetter:
         """The letter for an element that gave no result."""
@@ -59,36 +61,51 @@ class Isolated(beam.PTransform):
         )
 
 
-def _is_letter(result: Any) -> bool:
-    return isinstance(result, DeadLetter)
-
-
-def _is_result(result: Any) -> bool:
-    return not isinstance(result, DeadLetter)
-
-
-def _fatal_letter(failure: tuple[Any, tuple], transform: Isolated) -> DeadLetter:
-    element, (kind, _, _) = failure
-    if issubclass(kind, BrokenProcessPool):
-        return transform.letter(element, Code.WORKER_CRASHED, "the process died while it worked on this source")
-    return transform.letter(element, Code.TIMEOUT, f"not done after {transform.time_limit_s:g} s")
-
-
 class _Attempt(beam.DoFn):
-    """Runs in the child process: a SourceError becomes a letter, anything else is a fault of ours and stops the job."""
+    """A SourceError becomes a letter; anything else that is raised is a fault of ours and stops the job."""
 
     def __init__(self, transform: Isolated):
         self._transform = transform
 
-    def setup(self):
-        one_thread()
-        end_with_parent()
-
     def process(self, element) -> Iterable[Any]:
+        transform = self._transform
         try:
-            yield self._transform.fn(element, *self._transform.arguments)
+            yield call_isolated(transform.fn, (element, *transform.arguments), transform.time_limit_s)
         except SourceError as error:
-            yield self._transform.letter(element, error.code, error.message)
+            yield beam.pvalue.TaggedOutput("letters", transform.letter(element, error.code, error.message))
+
+
+_of_thread = threading.local()
+
+
+def call_isolated(fn: Callable[..., Any], arguments: tuple, time_limit_s: float) -> Any:
+    """`fn(*arguments)` in this thread's child process. Raises what `fn` raises, and SourceError(TIMEOUT, WORKER_CRASHED)."""
+    pool: ProcessPoolExecutor | None = getattr(_of_thread, "pool", None)
+    if pool is None:
+        pool = _of_thread.pool = ProcessPoolExecutor(1, initializer=_prepare, initargs=(os.getpid(),))
+    future = pool.submit(fn, *arguments)
+    try:
+        return future.result(time_limit_s)
+    except BrokenProcessPool:
+        _of_thread.pool = None
+        raise SourceError(Code.WORKER_CRASHED, "the process died while it worked on this source") from None
+    except FutureTimeoutError:
+        if future.done():
+            raise  # the function's own
+        _kill(pool)
+        _of_thread.pool = None
+        raise SourceError(Code.TIMEOUT, f"not done after {time_limit_s:g} s") from None
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    for process in list(pool._processes.values()):  # kill_workers() of Python 3.14
+        process.kill()
+    pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _prepare(worker: int) -> None:
+    one_thread()
+    end_with(worker)
 
 
 def one_thread() -> None:
@@ -100,12 +117,12 @@ def one_thread() -> None:
         os.environ[name] = "1"
 
 
-def end_with_parent() -> None:
-    """Let this process end within a second of its parent, which may have been killed without a word."""
-    parent = os.getppid()
+def end_with(pid: int) -> None:
+    """Let this process end within a second of another, which may be killed without a word."""
+    other = psutil.Process(pid)
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while other.is_running() and other.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.5)
         os._exit(1)
 

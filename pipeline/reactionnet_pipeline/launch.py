@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 from reactionnet_pipeline.build import Build, build_graph
 
 # "DirectRunner" would first try to download another runner and fall back without a word
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 LOCAL = (None, "DirectRunner", "FnApiRunner", "direct", "local")
 
 
@@ -36,7 +37,7 @@ def run(build: Build, workers: int, beam_options: list[str], log_level: str) -> 
 def _log_to(build: Build, log_level: str) -> Path:
     folder = Path(build.work) / "logs"
     folder.mkdir(exist_ok=True)
-    logging.basicConfig(filename=folder / "launcher.log", level=log_level.upper(), force=True)
+    logging.basicConfig(filename=folder / "launcher.log", level=log_level.upper(), format=LOG_FORMAT, force=True)
     # Beam's threads die of the connections that an interrupt closes: that is for the log, not for the user
     threading.excepthook = lambda fault: logging.error("in a thread of the runner", exc_info=fault.exc_value)
     return folder

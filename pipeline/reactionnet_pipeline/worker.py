@@ -1,10 +1,17 @@
 """A worker process of the local runner: Beam's own, with one thread for each library, ending with its launcher."""
 
-from apache_beam.runners.worker import sdk_worker_main
+import multiprocessing
+import os
 
-from reactionnet_pipeline.isolated import end_with_parent, one_thread
+from reactionnet_pipeline.isolated import end_with, one_thread
 
 if __name__ == "__main__":
     one_thread()
-    end_with_parent()
+    end_with(os.getppid())
+    # The stages' children are forked from a server that has one thread and our modules loaded: a child forked from this
+    # process would inherit the locks of gRPC's threads, and now and then die of them.
+    multiprocessing.set_start_method("forkserver")
+    multiprocessing.set_forkserver_preload(["reactionnet_pipeline.build"])
+    from apache_beam.runners.worker import sdk_worker_main
+
     sdk_worker_main.main([])

@@ -1,5 +1,6 @@
 """The whole job, as a user starts it: the same bytes whatever happens on the way, and nothing lost or invented."""
 
+import contextlib
 import faulthandler
 import io
 import json
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
@@ -130,11 +132,23 @@ def killed_build(manifest: Path, out: Path, after_s: float) -> None:
         process.wait()
 
 
+def processes_of(out: Path) -> list[psutil.Process]:
+    """Everything that still runs for a build: launcher, workers, their children."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(f.path.startswith(f"{out}.work/logs") for f in process.open_files()):
+                found.append(process)
+    return found
+
+
 def kill_and_rerun(drawn, built, folder: Path, seed: int) -> None:
     out = folder / f"killed{seed}"
     draw = random.Random(seed)
     for _ in range(draw.randint(1, 2)):
         killed_build(drawn.manifest, out, draw.uniform(0.5, 14))
+    time.sleep(2)
+    assert not processes_of(out)
     run_build(drawn.manifest, out, "--workers", "2", "--split-ratio", RATIO)
     assert published(out) == built.files
     assert no_temporaries(out, out.with_name(out.name + ".work"))
@@ -218,6 +232,7 @@ def test_too_many_losses_publish_nothing(drawn, tmp_path):
     rows[0] = {**rows[0], "uri": str(tmp_path / "empty.mp4"), "sha256": None}
     done = run_build(write_rows(tmp_path / "s.jsonl", rows), tmp_path / "d", check=False)
     assert done.returncode == 1
+    assert "1 of 3 admitted sources were lost" in done.stderr
     assert not (tmp_path / "d" / "dataset.json").exists()
     letters = (tmp_path / "d.work" / "dead_letters.jsonl").read_text()
     assert json.loads(letters)["code"] == "EMPTY_FILE"
