@@ -24,6 +24,7 @@ from reactionnet_pipeline.seams import Rectangle
 from reactionnet_pipeline.video import VideoInfo, View, read_frames, sample_frames, whole
 
 DEFAULTS = Config()
+GOLDEN = (5**0.5 - 1) / 2  # its multiples, modulo 1, never bunch
 VERSION = 1  # of the results: raise it when the same video gives another layout
 
 
@@ -68,17 +69,20 @@ def find_layout(path: Path, info: VideoInfo, config: Config = DEFAULTS, detect: 
 
 
 def sample_numbers(info: VideoInfo, config: Config) -> np.ndarray:
-    """Frames to look at: evenly spread; in a long file at key frames and shortly after, where decoding costs little."""
+    """Frames to look at: evenly spread; in a long file up to a second after key frames, where decoding costs little.
+
+    How long after differs from sample to sample: a file that repeats itself is not to be seen at the same moments only.
+    """
     even = np.linspace(0, info.num_frames - 1, config.num_samples).round().astype(int)
     if info.num_frames <= config.decode_all:
         return np.unique(even)
     targets = np.linspace(0, info.num_frames - 1, config.max_samples)
     place = np.searchsorted(info.keyframes, targets)
-    keys = info.keyframes[np.clip(place, 0, len(info.keyframes) - 1)]
-    if len(np.unique(keys)) < config.num_samples:
-        after = np.minimum(keys + round(info.fps), info.num_frames - 1)
-        keys = np.concatenate([keys, after])
-    return np.unique(keys)
+    keys = np.unique(info.keyframes[np.clip(place, 0, len(info.keyframes) - 1)])
+    if len(keys) < config.num_samples:
+        keys = np.sort(np.concatenate([keys, keys]))
+    spread = (np.arange(len(keys)) * GOLDEN % 1 * info.fps).astype(int)
+    return np.unique(np.minimum(keys + spread, info.num_frames - 1))
 
 
 def find_spans(frames_THWC: np.ndarray, config: Config, detect: Detect) -> list[Span]:

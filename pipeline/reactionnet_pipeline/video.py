@@ -220,7 +220,7 @@ class _Views:
             node = self._after(split, "crop", f"{view.w}:{view.h}:{view.x}:{view.y}:exact=1", pad)
             if (view.out_w, view.out_h) != (view.w, view.h):
                 kernel = "area" if view.out_w < view.w else "bicubic"
-                node = self._after(node, "scale", f"{view.out_w}:{view.out_h}:flags={kernel}+accurate_rnd+bitexact")
+                node = self._after(node, "scale", f"{view.out_w}:{view.out_h}:flags={kernel}")
             node = self._after(node, "format", "gray" if view.grey else "rgb24")
             self.sinks.append(self._after(node, "buffersink", None))
         self.graph.configure()
