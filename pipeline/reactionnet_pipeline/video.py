@@ -215,10 +215,13 @@ class _Views:
         for name, arguments in TURNS[info.rotation]:
             node = self._after(node, name, arguments)
         split = self._after(node, "split", str(len(views)))
-        self.sinks = []
+        self.sinks, self.rows = [], []
         for pad, view in enumerate(views):
-            node = self._after(split, "crop", f"{view.w}:{view.h}:{view.x}:{view.y}:exact=1", pad)
-            if (view.out_w, view.out_h) != (view.w, view.h):
+            scaled = (view.out_w, view.out_h) != (view.w, view.h)
+            y, h = (view.y, view.h) if scaled else _even_height(view, info.height)
+            self.rows.append(slice(view.y - y, view.y - y + view.out_h))
+            node = self._after(split, "crop", f"{view.w}:{h}:{view.x}:{y}:exact=1", pad)
+            if scaled:
                 kernel = "area" if view.out_w < view.w else "bicubic"
                 node = self._after(node, "scale", f"{view.out_w}:{view.out_h}:flags={kernel}")
             node = self._after(node, "format", "gray" if view.grey else "rgb24")
@@ -232,7 +235,14 @@ class _Views:
 
     def cut(self, frame: av.VideoFrame) -> list[np.ndarray]:
         self.graph.push(frame)
-        return [sink.pull().to_ndarray() for sink in self.sinks]
+        return [sink.pull().to_ndarray()[rows] for sink, rows in zip(self.sinks, self.rows, strict=True)]
+
+
+def _even_height(view: View, height: int) -> tuple[int, int]:
+    """First row and rows to convert: swscale's fast path wants an even number, ten times faster than an odd one."""
+    if view.h % 2 == 0 or view.h == height:
+        return view.y, view.h
+    return (view.y, view.h + 1) if view.y + view.h < height else (view.y - 1, view.h + 1)
 
 
 ViewsAt = Callable[[int], Sequence[View]]
