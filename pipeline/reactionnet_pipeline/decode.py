@@ -102,7 +102,7 @@ def _decode(
         views.append(_pane_view(stimulus, config.stimulus_px))
     keep = sampled_frames(info, config.fps)
     decoded: list[int] = []
-    found_cuts: dict[int, list[int]] = {}
+    found_cuts: list[set[int]] = [set() for _ in views]  # of each view, padding included
     with ExitStack() as stack:
         blob = _Blob(stack, stem.with_name(stem.name + ".jpegs"))
         faces = _Rows(stack, stem.with_name(stem.name + ".faces"), FACES)
@@ -114,8 +114,8 @@ def _decode(
             for frame, pictures in read_frames(path, info, low, high, lambda _: views):
                 own = segment.first <= frame < segment.stop
                 for number, (detector, picture) in enumerate(zip(detectors, pictures, strict=True)):
-                    if detector.is_cut(cuts.thumbnail(picture)) and own:
-                        found_cuts.setdefault(number, []).append(frame)
+                    if detector.is_cut(cuts.thumbnail(picture)):
+                        found_cuts[number].add(frame)
                 if own:
                     decoded.append(frame)
                     if len(decoded) % PROGRESS_EVERY == 0:
@@ -129,6 +129,7 @@ def _decode(
         followers = [
             follow.follow_faces(
                 _one_pane(stream, number), pane, views[number].out_w / pane.w, config.faces, info.fps,
+                cuts=found_cuts[number],
                 masked=[other.box for other in span[2] if other.z > pane.z],
             )
             for number, (stream, pane) in enumerate(zip(streams, reactions, strict=True))
@@ -155,7 +156,10 @@ def _decode(
     return {
         "stem": stem.name,
         "lost": _lost_spans(info, segment.first, segment.stop, decoded),
-        "cuts": {names[number]: frames for number, frames in sorted(found_cuts.items())},
+        "cuts": {
+            name: sorted(frame for frame in frames if segment.first <= frame < segment.stop)
+            for name, frames in zip(names, found_cuts, strict=False)
+        },
     }
 
 
@@ -187,7 +191,10 @@ def sampled_frames(info: VideoInfo, fps: float | None) -> np.ndarray:
 
 
 def _jpeg(picture: np.ndarray, quality: int) -> bytes:
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality=quality, colorspace="RGB", fastdct=False)
+    # videos are 4:2:0 already: more colour would cost a third more time and bytes for nothing that was there
+    return simplejpeg.encode_jpeg(
+        np.ascontiguousarray(picture), quality=quality, colorspace="RGB", colorsubsampling="420", fastdct=False
+    )
 
 
 def _to_crop(points_N2: np.ndarray, matrix_2x3: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ Letters: H height, W width, C colour (RGB). Boxes of `Seen` and `FollowedFace` a
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, pairwise
 from typing import Any
@@ -95,17 +95,19 @@ def follow_faces(
     fps: float,
     *,
     masked: Sequence[Box] = (),
+    cuts: Container[int] | None = None,
 ) -> Iterator[tuple[int, float, list[FollowedFace]]]:
     """Every frame in order with the faces of the pane's people, left to right.
 
     What comes out depends on less than a second ahead; `BURST` frames more are held.
 
     `frames` gives (number in the file, time, the pane's pixels times `scale`); numbers may have holes. Faces that lie
-    mostly in `masked` (areas of other panes on top, in picture pixels) are nobody's.
+    mostly in `masked` (areas of other panes on top, in picture pixels) are nobody's. `cuts` holds the frames that begin
+    a shot, at the latest when they are handed over; without it they are found here.
     """
     place = _Place(pane=pane, scale=scale)
     radius = round(config.smoothing_s * fps)
-    moments = _observe(frames, place, config, fps, masked)
+    moments = _observe(frames, place, config, fps, masked, cuts)
     moments = _fill_gaps(moments, config, fps)
     moments = _drop_decoys(moments, pane, config, fps)
     moments = _smooth_boxes(moments, radius)
@@ -201,7 +203,7 @@ class _Moment:
     seen: dict[int, _Seen] = field(default_factory=dict)  # by number of the track
 
 
-def _observe(frames, place: _Place, config: Config, fps: float, masked: Sequence[Box]) -> Iterator[_Moment]:
+def _observe(frames, place: _Place, config: Config, fps: float, masked: Sequence[Box], cuts) -> Iterator[_Moment]:
     """Stage one, without looking ahead: cuts, detections, trackers."""
     every = {
         name: max(1, round(seconds * fps))
@@ -217,7 +219,7 @@ def _observe(frames, place: _Place, config: Config, fps: float, masked: Sequence
     for frame, time_s, rgb_HWC in frames:
         # a frame that was due but is missing from a damaged file is made good by the next one
         due = {name: last is None or frame // step > last // step for name, step in every.items()}
-        cut = cutter.is_cut(thumbnail(rgb_HWC))
+        cut = cutter.is_cut(thumbnail(rgb_HWC)) if cuts is None else frame in cuts
         shot += cut
         people.forget(frame)
         if due["search"]:
