@@ -76,7 +76,7 @@ def _around(map_HW: np.ndarray, ellipses_N4: np.ndarray) -> np.ndarray:
     return map_HW[rows, columns].mean(axis=1)
 
 
-def cut_out(frames_THWC: Sequence[np.ndarray], face: Box) -> tuple[Rectangle, np.ndarray]:
+def cut_out(frames_THWC: Sequence[np.ndarray] | np.ndarray, face: Box) -> tuple[Rectangle, np.ndarray]:
     """The person of a face that stays: (bounding box, (H, W) mask), by GrabCut on the median of the frames.
 
     What moves behind the person is blurred by the median, the person is not. Seeds follow the face: its middle and the

@@ -241,8 +241,8 @@ def find_rectangles(seen: Evidence, search: Search = Search(), hidden_HW: np.nda
             y0=int(y0_N[i]),
             x1=int(x1_N[i]),
             y1=int(y1_N[i]),
-            coverage=tuple(float(v) for v in coverage_4N[:, i]),
-            decoupling=tuple(float(v) for v in moving_4N[:, i]),
+            coverage=_four(coverage_4N[:, i]),
+            decoupling=_four(moving_4N[:, i]),
             quality=float(quality_N[i]),
             loose=bool(loose_4N[:, i].any()),
         )
@@ -310,8 +310,14 @@ def _lines(exact_HW: np.ndarray, tolerant_HW: np.ndarray, max_lines: int, smalle
     return np.array(sorted(xs))
 
 
+def _four(values: np.ndarray) -> tuple[float, float, float, float]:
+    left, top, right, bottom = values.tolist()
+    return left, top, right, bottom
+
+
 def _distinct(found: Sequence[Rectangle], tolerance: int) -> list[Rectangle]:
-    kept, corners = [], np.empty((0, 4))
+    kept: list[Rectangle] = []
+    corners = np.empty((0, 4))
     for one in found:
         here = np.array([[one.x0, one.y0, one.x1, one.y1]])
         if not kept or np.abs(corners - here).max(axis=1).min() > tolerance:
