@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -36,7 +37,7 @@ RENDERED = Path(__file__).resolve().parents[3] / "shared" / "rendered_facs" / "v
 FIRST_SEED = 5000  # the demo's seeds are below 200
 SIZES = [(640, 360), (640, 360), (854, 480), (960, 540)]
 NOISE, QUALITY = (0.0, 0.0, 3.0, 6.0), (20, 24, 30, 35)
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
 
 
 @dataclass(frozen=True)
