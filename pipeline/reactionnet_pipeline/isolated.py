@@ -6,6 +6,7 @@ for each of them, worker after worker, when it ends them; here all stages of a w
 and libraries in it are loaded once, and it ends at once.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -119,11 +120,12 @@ def one_thread() -> None:
 
 def end_with(pid: int) -> None:
     """Let this process end within a second of another, which may be killed without a word."""
-    other = psutil.Process(pid)
 
     def watch() -> None:
-        while other.is_running() and other.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.5)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            other = psutil.Process(pid)
+            while other.is_running() and other.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.5)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

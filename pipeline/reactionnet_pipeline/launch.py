@@ -49,5 +49,6 @@ def local_runner(logs: Path):
     from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", PYTHONSAFEPATH="1")
-    command = f"exec {shlex.quote(sys.executable)} -m reactionnet_pipeline.worker >>{shlex.quote(str(logs / 'workers.log'))} 2>&1"
+    worker = f"{shlex.quote(sys.executable)} -m reactionnet_pipeline.worker {os.getpid()}"
+    command = f"exec {worker} >>{shlex.quote(str(logs / 'workers.log'))} 2>&1"
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))

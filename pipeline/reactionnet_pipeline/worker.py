@@ -1,13 +1,13 @@
 """A worker process of the local runner: Beam's own, with one thread for each library, ending with its launcher."""
 
 import multiprocessing
-import os
+import sys
 
 from reactionnet_pipeline.isolated import end_with, one_thread
 
 if __name__ == "__main__":
     one_thread()
-    end_with(os.getppid())
+    end_with(int(sys.argv[1]))  # the launcher; asking for the parent would be too late where that has just been killed
     # The stages' children are forked from a server that has one thread and our modules loaded: a child forked from this
     # process would inherit the locks of gRPC's threads, and now and then die of them.
     multiprocessing.set_start_method("forkserver")
