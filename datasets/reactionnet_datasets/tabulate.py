@@ -61,12 +61,7 @@ def _frame_rows(
     pose = np.load(io.BytesIO(arrays["pose.npy"]), allow_pickle=False) if "pose.npy" in arrays else None
     picture = {suffix[:3]: suffix for suffix in places if ".reaction." in suffix}
     common = {
-        "key": chunk.key,
-        "dataset": chunk.dataset,
-        "video_id": chunk.video_id,
-        "subject_id": chunk.subject_id,
-        "clip_id": chunk.clip_id,
-        "person": chunk.track,
+        **_ids(chunk),
         "shard": shard,
         "folds": list(chunk.folds.items()),
         **{f"split_{task}": chunk.splits.get(task) for task in tasks},
@@ -97,7 +92,8 @@ def _frame_rows(
         yield row
 
 
-def _window_row(chunk: Chunk, places: Mapping[str, tuple[int, int]], shard: str) -> dict[str, Any]:
+def _ids(chunk: Chunk) -> dict[str, Any]:
+    """The columns by which rows of both tables are joined."""
     return {
         "key": chunk.key,
         "dataset": chunk.dataset,
@@ -105,6 +101,12 @@ def _window_row(chunk: Chunk, places: Mapping[str, tuple[int, int]], shard: str)
         "subject_id": chunk.subject_id,
         "clip_id": chunk.clip_id,
         "person": chunk.track,
+    }
+
+
+def _window_row(chunk: Chunk, places: Mapping[str, tuple[int, int]], shard: str) -> dict[str, Any]:
+    return {
+        **_ids(chunk),
         "first_frame": chunk.frames[0],
         "num_frames": len(chunk.frames),
         "clip_first_frame": chunk.clip_first_frame,

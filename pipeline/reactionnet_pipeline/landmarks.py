@@ -6,15 +6,14 @@ the box of dlib's own detector; `DLIB_SIDE` and `DLIB_DOWN` make one out of MTCN
 Letters: H height, W width, C colour (RGB), 68x2 landmarks as x, y.
 """
 
-import importlib.util
 from functools import cache
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from reactionnet_pipeline.pose import FRONTAL_68x2
 from reactionnet_pipeline.records import Box
+from reactionnet_pipeline.weights import FILES, weights_file
 
 VERSION = 1
 # dlib's box is a square around the same face: its side in heights of MTCNN's box, and how much lower its centre lies.
@@ -33,11 +32,7 @@ CROP_CENTRE = (0.5, 0.44)  # where the root of the nose to the upper lip's middl
 def _predictor():
     import dlib
 
-    spec = importlib.util.find_spec("face_recognition_models")  # importing it fails: it asks for pkg_resources
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("face_recognition_models is not installed: it holds dlib's 68-landmark predictor")
-    models = Path(spec.submodule_search_locations[0]) / "models"
-    return dlib.shape_predictor(str(models / "shape_predictor_68_face_landmarks.dat"))
+    return dlib.shape_predictor(str(weights_file(*FILES["dlib 68 landmarks"])))
 
 
 def find_landmarks(rgb_HWC: np.ndarray, box: Box) -> np.ndarray:
