@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reactionnet_datasets.labels import column_of
 from reactionnet_datasets.shards import atomic_file, file_sha256
 
 Columns = dict[str, tuple[pa.DataType, str]]
@@ -134,16 +135,16 @@ TABLES: dict[str, Columns] = {
     "sources": SOURCES,
 }
 
-# Label columns are added to `frames`, each with its `_mask`: words are dictionary-coded, all else is a number.
-LABEL_TYPES: dict[str, pa.DataType] = {"scene": _WORD, "sub_scene": _WORD, "expression": _WORD, "compound": _WORD}
-
 
 def schema_of(table: str, splits: Iterable[str] = (), labels: Iterable[str] = ()) -> pa.Schema:
-    """The Arrow schema of a table; `frames` takes a `split_<task>` column a task, two columns a label."""
+    """The Arrow schema of a table; `frames` takes a `split_<task>` column a task, two columns a label.
+
+    Words are dictionary-coded, all other labels are numbers. ValueError for a label that `labels.COLUMNS` lacks.
+    """
     fields = [pa.field(name, kind) for name, (kind, _) in TABLES[table].items()]
     fields += [pa.field(f"split_{task}", _WORD) for task in splits]
     for label in labels:
-        fields += [pa.field(label, LABEL_TYPES.get(label, pa.float32())), pa.field(f"{label}_mask", _WORD)]
+        fields += [pa.field(label, _WORD if column_of(label).words else pa.float32()), pa.field(f"{label}_mask", _WORD)]
     return pa.schema(fields)
 
 
