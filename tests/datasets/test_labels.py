@@ -1,6 +1,7 @@
 """Label columns and spaces."""
 
 import pytest
+
 from reactionnet_datasets.labels import CLASSES, class_name, column_of, fault_of
 from reactionnet_datasets.sample import Label
 

@@ -21,7 +21,7 @@ def record(first, num, **changed):
     return Record(key=key, members=(("json", chunk.to_json()), ("pose.npy", pose.getvalue()), *pictures))
 
 
-def tables(root, records, labels=("scene", "au")):
+def tables(root, records, labels=("scene", "au_occ_12")):
     info = write_shard(root, "train-00000", records)
     parts = tabulate(root, info, labels)
     return info, parts, *(read_table(root, name, [getattr(parts, name)]).to_pylist() for name in ("frames", "windows"))
@@ -32,7 +32,7 @@ def test_a_shard_becomes_one_row_a_frame_and_one_a_chunk(tmp_path):
     boxes = {"face_boxes": [[1, 2, 3, 4], [5, 6, 7, 8]], "face_sources": ["detected", "tracked"]}
     scene = Label(space="scene", value="game")
     info, parts, frames, windows = tables(
-        tmp_path, [record(0, 2, labels={"scene": scene, "au": au}, **boxes), record(2, 1, folds={"f3": 2})]
+        tmp_path, [record(0, 2, labels={"scene": scene, "au_occ_12": au}, **boxes), record(2, 1, folds={"f3": 2})]
     )
     assert (parts.num_frames, parts.num_clips) == (3, 1)
     assert [row["frame"] for row in frames] == [0, 1, 2]
@@ -43,7 +43,7 @@ def test_a_shard_becomes_one_row_a_frame_and_one_a_chunk(tmp_path):
         (1, 4, "detected"), (5, 8, "tracked"), (None, None, None),
     ]  # fmt: skip
     assert [(row["yaw"], row["pitch"], row["roll"]) for row in frames[1:]] == [(0.5, -1, 2), (2.5, 1, 4)]
-    assert [(row["au"], row["au_mask"]) for row in frames] == [
+    assert [(row["au_occ_12"], row["au_occ_12_mask"]) for row in frames] == [
         (1, "valid"),
         (None, "uncodable"),
         (None, "not_annotated"),
