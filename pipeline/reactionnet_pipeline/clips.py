@@ -114,7 +114,7 @@ class _Video:
         return {
             "summary": summary,
             "letters": [asdict(letter) for letter in letters],
-            "parts": [{n: v for n, v in asdict(part).items() if n != "folder"} for part in parts],
+            "parts": [{n: v for n, v in asdict(part).items() if n not in ("folder", "late")} for part in parts],
         }
 
     def _tracks(self) -> list[Track]:

@@ -20,13 +20,17 @@ PART_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A clip whose members lie staged: `index` is an Arrow file of where they are, relative to `folder`."""
+    """A clip whose members lie staged: `index` is an Arrow file of where they are, relative to `folder`.
+
+    `late` are files, relative to `folder`, with what later stages found out and the json member will hold.
+    """
 
     clip_id: str
     split: str
     folder: str
     index: str
     num_bytes: int
+    late: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
