@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import soundfile
 
-from reactionnet_datasets.sample import Chunk, Label, canonical_json, chunk_spans, make_key, picture_suffix
+from reactionnet_datasets.sample import Chunk, canonical_json, chunk_spans, make_key, picture_suffix
+from reactionnet_datasets.scenes import scene_labels
 from reactionnet_datasets.shards import write_atomic
 from reactionnet_pipeline import admitted, preview, sound
 from reactionnet_pipeline.cache import cached, fingerprint
@@ -364,15 +365,11 @@ def chunk_of(
     key: str, clip: Mapping[str, Any], chunk: Mapping[str, Any], row: Mapping[str, Any], dataset: str, versions: Mapping
 ) -> Chunk:
     """The json member of one record."""
-    labels = {
-        name: Label(space=name, value=row.get(field), mask="valid" if row.get(field) else "not_annotated")
-        for name, field in (("scene", "stimulus_scene"), ("sub_scene", "sub_scene"))
-    }
     return Chunk(
         key=key,
         dataset=dataset,
         splits={"all": row["split"]},
-        labels=labels,
+        labels=scene_labels(row.get("stimulus_scene"), row.get("sub_scene")),
         license=row["license"],
         credit={name: row[name] for name in ("creator", "title") if row.get(name)},
         stimulus={"id": row["stimulus_id"]} if row.get("stimulus_id") else None,

@@ -126,7 +126,7 @@ def cuts(seed: int, size: Size = (640, 360), duration_s: float = 4.0) -> Clip:
     scenes = [landscape(seed, size, each), shapes(seed + 1, size, each), cartoon(seed + 2, size, each)]
     scenes.append(landscape(seed + 3, size, each))
     frames = [picture for scene in scenes for picture in scene.frames]
-    return Clip(name=f"cuts_{seed}", frames=frames, fps=FPS, scene="movie clip", sub_scene="scenes with cuts")
+    return Clip(name=f"cuts_{seed}", frames=frames, fps=FPS, scene="film", sub_scene="scenes with cuts")
 
 
 def talking_head(seed: int, size: Size = (640, 360), duration_s: float = 4.0) -> Clip:

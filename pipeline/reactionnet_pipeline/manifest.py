@@ -9,13 +9,14 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from reactionnet_datasets.sample import MAX_ESCAPED_ID, canonical_json, escape
+from reactionnet_datasets.scenes import scene_of
 from reactionnet_pipeline.errors import Code, DeadLetter
 from reactionnet_pipeline.records import REACTION, STIMULUS, Layout, Pane
 
@@ -77,7 +78,7 @@ class ManifestError(ValueError):
 def read_manifest(path: Path) -> Iterator[Row | DeadLetter]:
     """Rows in file order; a letter (BAD_ROW, DUPLICATE_ID) in the place of each bad one. ManifestError: no table at all."""
     seen: dict[str, int] = {}
-    for line, raw in _raw_rows(path):
+    for line, raw in raw_rows(path):
         row = raw if isinstance(raw, str) else _checked(raw, line, path)
         if isinstance(row, str):
             video_id = raw.get("video_id") if isinstance(raw, dict) else None
@@ -97,18 +98,18 @@ def _letter(video_id: str, line: int, code: Code, message: str) -> DeadLetter:
     )
 
 
-def _raw_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(line or row number from 1, fields or the reason why there are none)."""
+def raw_rows(path: Path, needed: Sequence[str] = ("video_id", "uri", "license")) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """(line or row number from 1, fields or the reason why there are none). ManifestError: no table at all."""
     if not path.is_file():
-        raise ManifestError(f"no manifest at {path}: give a JSONL, CSV or Parquet file with --sources")
+        raise ManifestError(f"no file at {path}: give a JSONL, CSV or Parquet file")
     kind = path.suffix.lower()
     if kind in (".jsonl", ".ndjson", ".json"):
         yield from _json_rows(path)
     elif kind in (".csv", ".tsv"):
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             reader = csv.DictReader(file, delimiter="\t" if kind == ".tsv" else ",", strict=False)
-            if not {"video_id", "uri", "license"} <= set(reader.fieldnames or ()):
-                raise ManifestError(f"{path} lacks columns: needs video_id, uri, license; has {reader.fieldnames}")
+            if not set(needed) <= set(reader.fieldnames or ()):
+                raise ManifestError(f"{path} lacks columns: needs {', '.join(needed)}; has {reader.fieldnames}")
             yield from _csv_rows(reader)
     elif kind == ".parquet":
         yield from _parquet_rows(path)
@@ -193,6 +194,8 @@ def _checked(fields: dict[str, Any], line: int, path: Path) -> Row | str:
         start_s, end_s = _seconds(fields, "start_s"), _seconds(fields, "end_s")
         if start_s is not None and end_s is not None and end_s <= start_s:
             raise ValueError(f"end_s {end_s} is not after start_s {start_s}")
+        if scene := _text(fields, "stimulus_scene"):
+            scene_of(scene)
         return Row(
             line=line,
             video_id=video_id,
@@ -337,7 +340,7 @@ def _pane(fields: Mapping[str, Any], number: int) -> Pane:
 def read_overrides(path: Path) -> dict[str, Layout]:
     """`--layouts`: JSON Lines of {video_id, panes: [...]}. ManifestError names the line that is wrong."""
     layouts = {}
-    for line, fields in _raw_rows(path):
+    for line, fields in raw_rows(path):
         try:
             if isinstance(fields, str):
                 raise ValueError(fields)

@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 from reactionnet_datasets.sample import canonical_json
 from reactionnet_datasets.sample import escape as escape_name
 from reactionnet_datasets.shards import MANIFEST, read_manifest, write_atomic
+from reactionnet_datasets.tables import read_table
 from reactionnet_pipeline.errors import REFUSALS
 from reactionnet_pipeline.publish import DEAD_LETTERS
+from reactionnet_pipeline.scenes import coverage_section
 
 MAX_CARDS = 60
 MAX_LETTERS = 500
@@ -55,8 +57,20 @@ def write_report(
         },
     }
     write_atomic(out / "run_report.json", canonical_json(report))
-    page = _page(title, report, letters, list(_summaries(work, out, content)) if facts["published"] else [])
+    page = _page(
+        title,
+        report,
+        letters,
+        list(_summaries(work, out, content)) if facts["published"] else [],
+        coverage_section(_sources(out, content)),
+    )
     write_atomic(out / "report.html", page.encode())
+
+
+def _sources(out: Path, content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The published sources of all splits."""
+    parts = [part for entry in content["splits"].values() for part in entry["tables"]["sources"]]
+    return read_table(out, "sources", parts).select(["stimulus_scene", "sub_scene", "clips", "frames"]).to_pylist()
 
 
 def _summaries(work: Path, out: Path, content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -81,7 +95,7 @@ def _changed(path: Path) -> int:
     return path.stat().st_mtime_ns
 
 
-def _page(title: str, report: Mapping[str, Any], letters: list[dict], videos: list[dict]) -> str:
+def _page(title: str, report: Mapping[str, Any], letters: list[dict], videos: list[dict], scenes: str) -> str:
     counts = report["counts"]
     balance = (
         f"{counts['admitted']} admitted = {counts['built']} built + {counts['lost']} lost;"
@@ -105,6 +119,7 @@ def _page(title: str, report: Mapping[str, Any], letters: list[dict], videos: li
                     for split, t in report["totals"].items()
                 ],
             ),
+            scenes,
             "<h2>What was lost, and why</h2>",
             _letters(letters),
             f"<h2>Panes and faces</h2><p class='dim'>The middle of the longest clip of each video, up to {MAX_CARDS} videos."

@@ -52,6 +52,7 @@ def test_jsonl_csv_and_parquet_say_the_same(tmp_path):
         ({"video_id": "\ud800"}, "control characters"),
         ({"video_id": [[[]]]}, "not a text"),
         ({"uri": "x" * 5000}, "too long"),
+        ({"stimulus_scene": "animatoin"}, "'animatoin' does not exist (scenes version 1); did you mean 'animation'"),
         ({"uri": "zip://a.mp4::b.zip"}, "'::' chains are refused"),
         ({"uri": "http://example.org/a.mp4"}, "scheme 'http' is not read"),
         ({"uri": "HTTPS://u:secret@example.org/a.mp4?token=secret"}, "scheme 'https'"),
