@@ -62,7 +62,9 @@ def choose(
 def _settled(t_s: Sequence[float], first: int, stop: int, settle_s: float) -> int:
     """The first place of a shot that lies `settle_s` behind its cut, but never past its middle."""
     middle = (first + stop - 1) // 2
-    return next((place for place in range(first, middle) if t_s[place] - t_s[first] >= settle_s), middle if settle_s else first)
+    return next(
+        (place for place in range(first, middle) if t_s[place] - t_s[first] >= settle_s), middle if settle_s else first
+    )
 
 
 def _spaced(t_s: Sequence[float], start: int, stop: int, every_s: float) -> list[int]:

@@ -70,7 +70,8 @@ def write_part_index(folder: Path, index: str, clip_id: str, split: str, rows: S
     return Part(clip_id=clip_id, split=split, folder=str(folder), index=index, num_bytes=num_bytes)
 
 
-def _rows(part: Part) -> list[dict]:
+def part_rows(part: Part) -> list[dict]:
+    """Where a part's members lie: key, suffix, blob, offset, size, in tar order."""
     with pa.memory_map(str(Path(part.folder) / part.index)) as source:
         return pa.ipc.open_file(source).read_all().to_pylist()
 
@@ -82,7 +83,7 @@ def read_records(parts: Sequence[Part], late: Late | None) -> Iterator[Record]:
         with ExitStack() as stack:
             files: dict[str, BinaryIO] = {}
             key, members = None, []
-            for row in _rows(part):
+            for row in part_rows(part):
                 if row["key"] != key:
                     if key is not None:
                         yield Record(key=key, members=tuple(members))

@@ -1,0 +1,220 @@
+"""What a model option comes to: weights on this machine, or a stage that is left out with a reason.
+
+Every option takes `auto` (used if the weights lie in a cache or the hub answers within 10 s, else left out, and said
+so), `none`, or a model *named* by the user, which has to be there: ValueError before any video is opened. Nothing heavy
+is imported here, so that a command with nothing to do stays quick.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reactionnet_datasets.sample import canonical_json
+from reactionnet_datasets.shards import file_sha256, write_atomic
+
+AUTO, NONE = "auto", "none"
+HUB_S = 10.0
+BLIP = "Salesforce/blip-image-captioning-base"
+BLIP_FILES = ("*.json", "*.txt", "*.safetensors", "pytorch_model.bin")
+BLIP_NEEDS = ("config.json",)
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+DEEPFACE_FOLDER = Path(".deepface") / "weights"
+DEEPFACE_NETS = (
+    "age_model_weights",
+    "gender_model_weights",
+    "race_model_single_batch",
+    "facial_expression_model_weights",
+)
+DEEPFACE_ENGINES = {"onnx": ".onnx", "pytorch": ".pth"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Weights that lie on this machine. `files` are those that decide the output; `engine` is what runs them."""
+
+    stage: str
+    option: str
+    name: str
+    path: str
+    files: tuple[str, ...]
+    engine: str = "torch"
+
+    def stamp(self) -> list[list]:
+        """What tells, without reading them, whether files changed: name, size and time of change."""
+        stats = [(name, (Path(self.path) / name).stat()) for name in self.files]
+        return [[self.name, self.engine], *([name, stat.st_size, stat.st_mtime_ns] for name, stat in stats)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A stage that does not run, why, and what to do to have it run."""
+
+    stage: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Weights with the sha256 of their content, as the stages and their fingerprints take them."""
+
+    name: str
+    path: str
+    digest: str
+    engine: str = "torch"
+
+
+def find_blip(option: str) -> Found | LeftOut:
+    """`--caption-model`: auto, none, a folder, or a name on the hub. ValueError where what is named cannot be had."""
+    remedy = f"--caption-model {BLIP} (1 GB, from the hub) or --caption-model FOLDER"
+    if option == NONE:
+        return LeftOut(stage="captions", reason="--caption-model none", remedy=remedy)
+    if option == AUTO:
+        folder = _cached_snapshot(BLIP) or (_downloaded(BLIP) if hub_answers(BLIP) else None)
+        if folder is None:
+            reason = f"{BLIP} lies in no cache, and the hub did not answer within {HUB_S:g} s"
+            return LeftOut(stage="captions", reason=reason, remedy=remedy)
+        return _blip_in(folder, option, BLIP)
+    if Path(option).is_dir():
+        return _blip_in(Path(option), option, Path(option).resolve().name)
+    if option.count("/") != 1 or option.startswith((".", "/", "~")):
+        raise ValueError(f"--caption-model {option}: no such folder, and no name on the hub such as {BLIP}")
+    folder = _cached_snapshot(option) or (_downloaded(option) if hub_answers(option) else None)
+    if folder is None:
+        raise ValueError(
+            f"--caption-model {option}: it lies in no cache, and the hub did not offer it within {HUB_S:g} s;"
+            " check the name and the network, name a folder that holds it, or choose none"
+        )
+    return _blip_in(folder, option, option)
+
+
+def _blip_in(folder: Path, option: str, name: str) -> Found:
+    files = tuple(sorted(path.name for path in folder.iterdir() if any(path.match(kind) for kind in BLIP_FILES)))
+    lacking = [name for name in BLIP_NEEDS if name not in files]
+    if not any(file.endswith((".safetensors", ".bin")) for file in files):
+        lacking.append(" or ".join(WEIGHT_FILES))
+    if lacking:
+        raise ValueError(f"--caption-model {option}: {folder} lacks {', '.join(lacking)}")
+    return Found(stage="captions", option=option, name=name.rpartition("/")[2], path=str(folder.resolve()), files=files)
+
+
+def _cached_snapshot(name: str) -> Path | None:
+    """The folder in which Hugging Face's cache holds a whole model."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in WEIGHT_FILES:
+        config, weights = (try_to_load_from_cache(name, wanted) for wanted in ("config.json", file))
+        if isinstance(config, str) and isinstance(weights, str):
+            return Path(config).parent
+    return None
+
+
+def hub_answers(name: str, within_s: float = HUB_S) -> bool:
+    """Whether the hub has a model and says so in time. HF_HUB_OFFLINE=1 spares the question."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return False
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    answers: list[bool] = []
+
+    def ask() -> None:
+        request = urllib.request.Request(f"{endpoint}/{name}/resolve/main/config.json", method="HEAD")
+        try:
+            with urllib.request.urlopen(request, timeout=within_s) as answer:
+                answers.append(answer.status < 400)
+        except (OSError, ValueError):  # urllib's errors are OSErrors
+            answers.append(False)
+
+    # looking up a name has no time limit of its own, so the question is left behind where it takes too long
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(within_s)
+    return bool(answers and answers[0])
+
+
+def _downloaded(name: str) -> Path:
+    """Fetch a model into Hugging Face's cache; a read that stalls for 10 s is an error, and what came so far is kept."""
+    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(round(HUB_S)))
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        offered = [file.rfilename for file in HfApi().model_info(name, timeout=HUB_S).siblings or ()]
+        spare = ["pytorch_model.bin"] if "model.safetensors" in offered else []
+        return Path(snapshot_download(name, allow_patterns=list(BLIP_FILES), ignore_patterns=spare, etag_timeout=HUB_S))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ValueError(
+            f"{name} cannot be fetched from the hub: {error}; run again to go on, or choose none"
+        ) from error
+
+
+def find_deepface(option: str) -> Found | LeftOut:
+    """`--demographics-model`: auto, none, or a folder as $DEEPFACE_HOME is. ValueError where a named one is not whole."""
+    home = Path(os.environ.get("DEEPFACE_HOME") or Path.home())
+    remedy = (
+        "put DeepFace's age, gender, race and expression weights (.onnx or .pth) into"
+        f" $DEEPFACE_HOME/{DEEPFACE_FOLDER}, or name such a home with --demographics-model"
+    )
+    if option == NONE:
+        return LeftOut(stage="demographics", reason="--demographics-model none", remedy=remedy)
+    folder = (home if option == AUTO else Path(option)) / DEEPFACE_FOLDER
+    for engine, ending in DEEPFACE_ENGINES.items():
+        files = tuple(f"{net}{ending}" for net in DEEPFACE_NETS)
+        if all((folder / file).is_file() for file in files):
+            return Found(
+                stage="demographics", option=option, name=f"deepface-{engine}", path=str(folder.resolve()), files=files,
+                engine=engine,
+            )  # fmt: skip
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    lacking = [
+        net for net in DEEPFACE_NETS if not any(f"{net}{ending}" in there for ending in DEEPFACE_ENGINES.values())
+    ]
+    if option == AUTO:
+        what = ", ".join(lacking) if lacking else "a set of one kind"
+        return LeftOut(stage="demographics", reason=f"DeepFace's weights are not here (no {what})", remedy=remedy)
+    wanted = lacking or ["all four of one kind, .onnx or .pth"]
+    raise ValueError(f"--demographics-model {option}: {folder} lacks {', '.join(wanted)}")
+
+
+def with_digest(found: Found) -> Weights:
+    """Read the files once for the sha256 of all of them."""
+    digests = {name: file_sha256(Path(found.path) / name) for name in found.files}
+    digest = hashlib.sha256(canonical_json(digests)).hexdigest()
+    return Weights(name=found.name, path=found.path, digest=digest, engine=found.engine)
+
+
+def checked(found: Sequence[Found], work: Path) -> tuple[dict[str, Weights], list[LeftOut]]:
+    """Weights by stage, each tried out once in a process of its own, and remembered in the work folder.
+
+    What cannot be loaded is a ValueError where the user named it, and left out where `auto` found it.
+    """
+    usable, left_out = {}, []
+    for one in found:
+        weights = with_digest(one)
+        marker = work / "models" / f"{one.stage}-{weights.digest[:16]}.json"
+        if not marker.exists():
+            command = [sys.executable, "-P", "-m", f"reactionnet_pipeline.{one.stage}", one.path]
+            tried = subprocess.run(command, capture_output=True, text=True, check=False)
+            if tried.returncode:
+                why = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
+                reason = f"the weights in {one.path} cannot be used: {why[:400]}"
+                if one.option != AUTO:
+                    raise ValueError(f"{one.stage}: {reason}")
+                left_out.append(
+                    LeftOut(stage=one.stage, reason=reason, remedy="delete them, so that they are fetched anew")
+                )
+                continue
+            write_atomic(marker, canonical_json({"name": weights.name, "digest": weights.digest}))
+        usable[one.stage] = weights
+    return usable, left_out
+
+
+def stamps(found: Iterable[Found | LeftOut]) -> list:
+    """All that a set of options decides, for telling whether there is anything to do; JSON values."""
+    return [json.loads(json.dumps(one.stamp())) if isinstance(one, Found) else [one.stage, "none"] for one in found]
