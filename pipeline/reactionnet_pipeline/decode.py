@@ -17,7 +17,7 @@ import pyarrow.ipc
 import simplejpeg
 
 from reactionnet_datasets.shards import atomic_file
-from reactionnet_pipeline import cuts, follow, progress
+from reactionnet_pipeline import cuts, detector, follow, landmarks, pose, progress, tracker
 from reactionnet_pipeline.cache import cached, fingerprint, library_versions
 from reactionnet_pipeline.errors import Code, SourceError
 from reactionnet_pipeline.ingest import load_info
@@ -25,7 +25,8 @@ from reactionnet_pipeline.layout_files import load_layout
 from reactionnet_pipeline.records import REACTION, STIMULUS, Pane, Segment, SegmentPart
 from reactionnet_pipeline.video import VideoInfo, View, read_frames
 
-VERSION = 1
+VERSION = 2
+VERSIONS = [VERSION, *(module.VERSION for module in (cuts, detector, follow, landmarks, pose, tracker))]
 PADDING_S = 1.0
 PROGRESS_EVERY = 32
 
@@ -72,7 +73,7 @@ def decode_segment(segment: Segment, config: Config, work: Path) -> SegmentPart:
     ingested = segment.laid_out.ingested
     panes = load_layout(Path(segment.laid_out.layout)).spans()[segment.span]
     key = fingerprint(
-        stage="decode", version=[VERSION, follow.VERSION, cuts.VERSION], content=ingested.sha256, config=config,
+        stage="decode", version=VERSIONS, content=ingested.sha256, config=config,
         span=[panes[0], panes[1], [vars(pane) for pane in panes[2]]], frames=[segment.first, segment.stop],
         libraries=library_versions(),
     )  # fmt: skip

@@ -1,9 +1,9 @@
 """Following the faces of one reaction pane through its frames: boxes, landmarks, head pose, aligned crops.
 
-MTCNN searches the pane once a second, after every cut, and more often while nothing is followed; in between a tracker
-carries each face. Short gaps are interpolated and boxes smoothed as in the ERI paper ("interpolation with a window
-width of 12 frames and frame smoothing"); a longer gap ends the track, and whoever comes back gets a new number: that it
-is the same person is for the embeddings to say. dlib's HOG detector fills where MTCNN finds nothing.
+MTCNN searches the pane every one and a half seconds, after every cut, and more often while nothing is followed; in
+between a tracker carries each face. Short gaps are interpolated and boxes smoothed as in the ERI paper ("interpolation
+with a window width of 12 frames and frame smoothing"); a longer gap ends the track, and whoever comes back gets a new
+number: that it is the same person is for the embeddings to say. dlib's HOG detector fills where MTCNN finds nothing.
 
 What is done when hangs on the number of the frame in the whole file alone, each detection starts the trackers anew, and
 every window is finite, so that a reader that starts a second earlier or later finds the same faces.
@@ -28,7 +28,7 @@ from reactionnet_pipeline.pose import head_pose
 from reactionnet_pipeline.records import Box, Face, Pane
 from reactionnet_pipeline.tracker import NAMES, Tracker, make_tracker
 
-VERSION = 1
+VERSION = 2
 DETECTED, TRACKED, INTERPOLATED = "detected", "tracked", "interpolated"
 SAME_IOU = 0.3  # a detection that shares this much with a followed face is that face
 NEAR = 1.5  # heights of the face that a person may have moved between two looks without a cut
@@ -38,7 +38,7 @@ NEAR = 1.5  # heights of the face that a person may have moved between two looks
 ALIKE, ALIKE_HERE, UNLIKE = 0.25, 0.27, 0.4
 # frames whose landmarks are found in one go: dlib's trees are 65 MB, and faces that follow one another read the same
 # leaves of them, which are then still in the processor's cache
-BURST = 8
+BURST = 24
 LOOK_AHEAD_S = 0.75  # with both smoothings just under a second
 # A face has moved where a cell of its 16 x 16 grey levels changes by this much in a quarter of a second. In any three
 # seconds of the shared videos a person does so three times at least (by 10.8); a poster, pasted in and compressed, once
@@ -51,7 +51,7 @@ class Config:
     """How faces are followed. Times are seconds, scores 0 to 1."""
 
     tracker: str = "mtcnn"  # one of tracker.NAMES; the ReactionNet paper used "boosting"
-    detect_every_s: float = 1.0  # full search of the pane
+    detect_every_s: float = 1.5  # full search of the pane
     search_every_s: float = 0.25  # the same while there is nobody, or somebody was just lost
     follow_every_s: float = 0.1  # how often the tracker is asked: every second frame at 25 frames per second
     max_gap: int = 12  # frames that are interpolated; ERI paper, section 3.1
@@ -216,6 +216,7 @@ def _observe(frames, place: _Place, config: Config, fps: float, masked: Sequence
     # how many sightings make half a second, not more than are seen before the first of them must be handed on
     life = min(config.max_gap, round(config.min_track_s * fps)) // every["follow"] + 1
     cutter, people, shot, last = CutDetector(), _People(place, config, masked, life), 0, None
+    unasked: list[_Moment] = []  # since the trackers or the detector were last asked
     for frame, time_s, rgb_HWC in frames:
         # a frame that was due but is missing from a damaged file is made good by the next one
         due = {name: last is None or frame // step > last // step for name, step in every.items()}
@@ -224,14 +225,17 @@ def _observe(frames, place: _Place, config: Config, fps: float, masked: Sequence
         people.forget(frame)
         if due["search"]:
             people.watch(frame, rgb_HWC, cut)
+        moment = _Moment(frame, time_s, rgb_HWC, shot)
         if due["detect"] or cut or (due["search"] and people.anyone_missing()):
-            seen = people.detect(frame, rgb_HWC, cut, fill=due["detect"])
-        elif due["follow"]:
-            seen = people.follow(frame, rgb_HWC)
+            people.detect(moment, unasked, cut, fill=due["detect"])
+            unasked = []
+        elif due["follow"] or people.anyone_lost():
+            people.follow(moment, unasked)
+            unasked = []
         else:
-            seen = []
+            unasked.append(moment)
         last = frame
-        yield _Moment(frame, time_s, rgb_HWC, shot, {one.track.number: one for one in seen})
+        yield moment
 
 
 class _People:
@@ -257,11 +261,34 @@ class _People:
         """Nobody is there, or somebody was not found when last looked for."""
         return not self._tracks or any(track.last_frame != self._asked for track in self._tracks)
 
-    def follow(self, frame: int, rgb_HWC: np.ndarray) -> list[_Seen]:
-        self._asked = frame
+    def anyone_lost(self) -> bool:
+        """Somebody in the shot was not found when last looked for: the frame of the return counts for the gap."""
+        return any(track.last_frame != self._asked and not track.out_of_sight for track in self._tracks)
+
+    def follow(self, moment: _Moment, unasked: Sequence[_Moment]) -> None:
+        """Ask the trackers, and write into the moment who was found; `unasked` are those since they were asked last."""
         in_sight = [track for track in self._tracks if not track.out_of_sight]
-        seen = [one for track in in_sight if (one := self._followed(track, frame, rgb_HWC))]
-        return self._apart(seen)
+        seen = [one for track in in_sight if (one := self._found_again(track, moment, unasked))]
+        self._asked = moment.frame
+        moment.seen = {one.track.number: one for one in self._apart(seen)}
+
+    def _found_again(
+        self, track: _Track, moment: _Moment, unasked: Sequence[_Moment], check: bool = False
+    ) -> _Seen | None:
+        """A face that was followed up to now; where it is lost, the last moments before are asked after all."""
+        followed = self._checked if check else self._followed
+        was_there = track.last_frame == self._asked
+        one = followed(track, moment.frame, moment.rgb_HWC)
+        if one is None and was_there:
+            self._look_back(track, unasked)
+        return one
+
+    def _look_back(self, track: _Track, unasked: Sequence[_Moment]) -> None:
+        for earlier in unasked:
+            before = self._followed(track, earlier.frame, earlier.rgb_HWC)
+            if before is None:
+                break
+            earlier.seen[track.number] = before
 
     def _followed(self, track: _Track, frame: int, rgb_HWC: np.ndarray) -> _Seen | None:
         found = track.tracker.update(rgb_HWC)
@@ -281,9 +308,13 @@ class _People:
                 self._tracks.remove(one.track)
         return kept
 
-    def detect(self, frame: int, rgb_HWC: np.ndarray, cut: bool, fill: bool) -> list[_Seen]:
+    def detect(self, moment: _Moment, unasked: Sequence[_Moment], cut: bool, fill: bool) -> None:
         """Search the pane and tell who is who. Whoever is not found is followed, but not across a cut."""
-        self._asked = frame
+        frame, rgb_HWC = moment.frame, moment.rgb_HWC
+        if cut:
+            for track in self._tracks:
+                if track.last_frame == self._asked and not track.out_of_sight:
+                    self._look_back(track, unasked)
         faces = self._search(rgb_HWC, fill)
         colours = [describe_colours(rgb_HWC, face.box) for face in faces]
         boxes = [self._place.to_picture(face.box) for face in faces]
@@ -300,14 +331,15 @@ class _People:
                 track.sighted(frame, boxes[k], faces[k].score, self._config.min_score)
                 track.tracker.start(rgb_HWC, faces[k].box)
                 seen.append(_Seen(track, boxes[k], faces[k].score, DETECTED))
-            elif not track.out_of_sight and (one := self._checked(track, frame, rgb_HWC)):
+            elif not track.out_of_sight and (one := self._found_again(track, moment, unasked, check=True)):
                 seen.append(one)
+        self._asked = frame
         seen = self._apart(seen)
         for k in set(range(len(faces))) - set(found.values()):
             taken = any(boxes[k].iou(one.box) > SAME_IOU for one in seen)
             if not taken:
                 seen.append(self._begin(frame, rgb_HWC, faces[k], boxes[k], colours[k]))
-        return seen
+        moment.seen = {one.track.number: one for one in seen}
 
     def _checked(self, track: _Track, frame: int, rgb_HWC: np.ndarray) -> _Seen | None:
         """Follow a face that the search has missed, if MTCNN's last network still takes it for one."""

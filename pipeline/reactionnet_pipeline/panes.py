@@ -17,6 +17,9 @@ from reactionnet_pipeline.errors import Code, SourceError
 from reactionnet_pipeline.records import REACTION, STIMULUS, Box, Face
 from reactionnet_pipeline.seams import Rectangle
 
+# Where every pane shows a face that stays, confidence is this times how much less the stimulus looks like a reactor. A
+# talking head beside somebody who sits just as still differs by 0.02 to 0.08, with few samples by up to 0.1.
+AMBIGUITY = 2.4
 BLOCK = 4  # pixels; motion is judged on blocks so that noise averages out
 
 
@@ -49,6 +52,8 @@ class Config:
     closed: float = 0.97  # quality that hair and shoulders never have
     sure: float = 0.9  # quality from which no other outline is looked for
     outline: float = 0.6  # share of a cut-out person's outline that shows a border
+    unbroken: float = 0.97  # coverage of a line from edge to edge that is a seam although nothing moves near it
+    both_move: float = 0.02  # of the blocks on each side of such a line
     parted: float = 0.4  # decoupling of a border that is believed without a face behind it
     min_confidence: float = 0.35
     search: seams.Search = field(default_factory=seams.Search)
@@ -117,8 +122,8 @@ def find_panes(frames_THWC: np.ndarray, faces: dict[int, list[Face]], config: Co
         raise SourceError(
             Code.STATIC_PICTURE, f"{motion.moving_HW.mean():.2%} of the picture moves, below {config.moving_share:.2%}"
         )
-    rectangles = seams.find_rectangles(seen, config.search)
     picture = whole_picture(seen)
+    rectangles = _closed(seams.find_rectangles(seen, config.search), picture, motion, config)
     faces = {t: [_clipped(face, picture) for face in there] for t, there in faces.items()}
     look = _Look(frames_THWC=frames_THWC, seen=seen, motion=motion, rectangles=rectangles, picture=picture)
     shapes = face_panes(look, faces, config)
@@ -140,7 +145,7 @@ def find_panes(frames_THWC: np.ndarray, faces: dict[int, list[Face]], config: Co
     nested = all(_holds(stimulus, host) for host in reactors)
     margin = worst
     if stimulus in likeness and not nested:
-        margin = min(worst, 0.2 + 2 * (worst - likeness[stimulus]))
+        margin = min(worst, AMBIGUITY * (worst - likeness[stimulus]))
     if margin < config.min_confidence:
         raise SourceError(
             Code.LAYOUT_AMBIGUOUS,
@@ -152,6 +157,25 @@ def find_panes(frames_THWC: np.ndarray, faces: dict[int, list[Face]], config: Co
         confidence = min(1.0, likeness[host] * host.quality)
         found.append(Found(role=REACTION, place=host, confidence=confidence, shape=shapes[host], z=z))
     return found
+
+
+def _closed(rectangles: Sequence[Rectangle], picture: Rectangle, motion: Motion, config: Config) -> list[Rectangle]:
+    """The rectangles, those no longer loose that one unbroken line parts from a picture which moves on both sides of it.
+
+    Where nothing moves near a seam it cannot show that it keeps motions apart; but a line within a room that runs from
+    edge to edge, on one pixel all the way and in front of everybody, has nothing that moves on its other side.
+    """
+
+    def parted(one: Rectangle) -> bool:
+        sides = one.sides(picture.x1, picture.y1)
+        if not one.loose or len(sides) != 1 or min(one.coverage) < config.unbroken:
+            return False
+        here = motion.moving_HW[motion.inside(one)]
+        moving, blocks = here.sum(), here.size
+        beyond, others = motion.moving_HW.sum() - moving, motion.moving_HW.size - blocks
+        return bool(min(moving / max(blocks, 1), beyond / max(others, 1)) > config.both_move)
+
+    return [replace(one, loose=False) if parted(one) else one for one in rectangles]
 
 
 def whole_picture(seen: seams.Evidence) -> Rectangle:
@@ -388,7 +412,7 @@ def stimulus_pane(
     if moves_HW.sum() < 4:
         return None
     best, best_score = None, -1.0
-    for one in seams.find_rectangles(seen, config.search, hidden_HW):
+    for one in _closed(seams.find_rectangles(seen, config.search, hidden_HW), picture, motion, config):
         if one.loose or any(_holds(host, one) or not _apart_or_over(host, one) for host in reactors):
             continue
         explained = moves_HW[motion.inside(one)].sum() / moves_HW.sum()

@@ -117,7 +117,7 @@ def test_segments_agree_with_the_whole(one, two):
             np.testing.assert_array_equal(a.landmarks_68x2, b.landmarks_68x2)
 
 
-@pytest.mark.parametrize("hidden, kept", [(6, True), (12, True), (25, False)])
+@pytest.mark.parametrize("hidden, kept", [(6, True), (12, True), (13, False), (25, False)])
 def test_a_gap_of_up_to_twelve_frames_is_filled_and_a_longer_one_ends_the_track(one, hidden, kept):
     frames = one[:26] + [np.full_like(one[0], 90)] * hidden + one[26 + hidden :]
     rows = followed(frames)
