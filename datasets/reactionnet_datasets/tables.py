@@ -18,6 +18,7 @@ Columns = dict[str, tuple[pa.DataType, str]]
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _MAP_INT = pa.map_(pa.string(), pa.int32())
+_SHARES = pa.map_(pa.string(), pa.float32())
 
 FRAMES: Columns = {
     "key": (pa.string(), "key of the record (chunk) that holds the frame"),
@@ -32,7 +33,7 @@ FRAMES: Columns = {
     "face_y": (pa.float32(), "face box, top edge"),
     "face_w": (pa.float32(), "face box, width"),
     "face_h": (pa.float32(), "face box, height"),
-    "face_source": (_WORD, "detected, tracked or interpolated"),
+    "face_source": (_WORD, "detected, tracked or interpolated; release: as the data set's owners give it"),
     "yaw": (pa.float32(), "head pose, degrees; positive turns the face to the right edge of the picture"),
     "pitch": (pa.float32(), "head pose, degrees; positive looks up"),
     "roll": (pa.float32(), "head pose, degrees; positive tilts clockwise"),
@@ -93,12 +94,31 @@ SUBJECTS: Columns = {
     "split": (_WORD, "train, val or test"),
     "id_origin": (
         _WORD,
-        "manifest, or video where the manifest names nobody: such a subject is known in one video only",
+        "manifest, or video where the manifest names nobody: such a subject is known in one video only; release: by the"
+        " data set's owners",
     ),
     "num_videos": (pa.int32(), "videos in which frames of the subject were written"),
     "num_clips": (pa.int32(), "clips"),
     "num_frames": (pa.int64(), "frames"),
     "face_px": (pa.float32(), "median width of the face box, pixels"),
+    "crops": (pa.int32(), "face pictures that the following estimates rest on; null where nothing was estimated"),
+    "age": (pa.float32(), "apparent age in years, median over the crops; null where unknown"),
+    "age_group": (_WORD, "decade of the apparent age, such as 20-29, or unknown"),
+    "age_confidence": (pa.float32(), "share of the crops whose age lies near their median (5 years)"),
+    "age_distribution": (_SHARES, "share of the crops by decade"),
+    "gender": (_WORD, "woman or man, as a face looks to the model; unknown below the confidence floor"),
+    "gender_confidence": (pa.float32(), "mean probability of the likeliest class over the crops"),
+    "gender_distribution": (_SHARES, "mean probabilities"),
+    "ethnicity": (
+        _WORD,
+        "asian, indian, black, white, middle_eastern, latino_hispanic, as a face looks to the model, or unknown",
+    ),
+    "ethnicity_confidence": (pa.float32(), "mean probability of the likeliest class over the crops"),
+    "ethnicity_distribution": (_SHARES, "mean probabilities"),
+    "emotion": (_WORD, "the prevailing expression over the best crops, or unknown"),
+    "emotion_confidence": (pa.float32(), "mean probability of the likeliest class over the crops"),
+    "emotion_distribution": (_SHARES, "mean probabilities"),
+    "demographics_model": (_WORD, "name and digest of the model; null where nothing was estimated"),
 }
 
 SOURCES: Columns = {

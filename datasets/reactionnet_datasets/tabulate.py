@@ -55,6 +55,17 @@ def tabulate(root: Path, info: ShardInfo, labels: Iterable[str], tasks: Iterable
     )
 
 
+def tabulate_captions(root: Path, info: ShardInfo) -> str | None:
+    """Write the captions of a shard's clips, each clip's once, as a part of `captions`; None where there are none."""
+    rows = [
+        {"video_id": chunk.video_id, "clip_id": chunk.clip_id, **caption}
+        for chunk, _, _ in read_chunks(root, info)
+        if chunk.frames[0] == chunk.clip_first_frame  # every chunk of a clip has them
+        for caption in chunk.captions
+    ]
+    return write_part(root, "captions", Path(info.path).stem, make_table(rows, schema_of("captions"))) if rows else None
+
+
 def _frame_rows(
     chunk: Chunk, places: Mapping[str, Any], arrays: Mapping[str, bytes], shard: str, labels: tuple, tasks: tuple
 ) -> Iterator[dict[str, Any]]:
@@ -66,13 +77,14 @@ def _frame_rows(
         "folds": list(chunk.folds.items()),
         **{f"split_{task}": chunk.splits.get(task) for task in tasks},
     }
+    paths = chunk.provenance.get("source_paths") or [chunk.provenance.get("source_path")] * len(chunk.frames)
     for place, frame in enumerate(chunk.frames):
         row = {
             **common,
             "frame": frame,
             "t_s": chunk.t_s[place],
             "member": f"{chunk.key}.{picture.get(f'{place:03d}', picture_suffix(place, 'reaction'))}",
-            "source_path": chunk.provenance.get("source_path"),
+            "source_path": paths[place],
         }
         if chunk.face_boxes is not None:
             row.update(zip(("face_x", "face_y", "face_w", "face_h"), chunk.face_boxes[place], strict=True))

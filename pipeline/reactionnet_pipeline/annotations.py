@@ -22,7 +22,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -192,14 +192,27 @@ def nearest(t_s: float, frames_t_s: Sequence[float], fps: float) -> int | None:
     return place if abs(times_T[place] - t_s) <= 0.5 / fps + 1e-6 else None
 
 
-def labels_of(rows: Sequence[Annotation], t_s: Sequence[float], fps: float, subject_id: str | None) -> dict[str, Label]:
-    """Labels of a run of frames, one entry a frame, for each column that is annotated in it."""
+def on_clip(
+    rows: Iterable[Annotation], t_s: Sequence[float], fps: float, subject_id: str | None, sha256: str
+) -> list[Annotation]:
+    """The rows that are about a clip, each moved to the time of the frame that it means."""
+    found = []
+    for row in rows:
+        if row.sha256 in (None, sha256) and row.subject_id in (None, subject_id):
+            place = nearest(row.t_s, t_s, fps)
+            if place is not None:
+                found.append(replace(row, t_s=t_s[place]))
+    return found
+
+
+def labels_of(rows: Iterable[Annotation], t_s: Sequence[float]) -> dict[str, Label]:
+    """Labels of a run of frames, one entry a frame, for each column that is annotated in it; rows are `on_clip`'s."""
+    places = {time: place for place, time in enumerate(t_s)}
     found: dict[str, dict[int, dict[str, float | str | None]]] = {}
     for row in rows:
-        if row.subject_id not in (None, subject_id) or (place := nearest(row.t_s, t_s, fps)) is None:
-            continue
-        for name, value in row.values.items():
-            found.setdefault(name, {}).setdefault(place, {})[row.coder] = value
+        if row.t_s in places:
+            for name, value in row.values.items():
+                found.setdefault(name, {}).setdefault(places[row.t_s], {})[row.coder] = value
     return {name: _label(name, by_place, len(t_s)) for name, by_place in sorted(found.items())}
 
 
@@ -228,18 +241,13 @@ def agreed(name: str, codes: Sequence[float | str | None]) -> tuple[float | str 
     return (code, "valid") if votes * 2 > len(known) else (None, "rule_gave_none")
 
 
-def human_captions(rows: Sequence[Annotation], t_s: Sequence[float], fps: float) -> list[dict[str, Any]]:
-    """Corrected captions of a clip, in time order: they stand before those of a model."""
-    said = [row for row in rows if row.caption is not None and nearest(row.t_s, t_s, fps) is not None]
+def human_captions(rows: Iterable[Annotation]) -> list[dict[str, Any]]:
+    """Corrected captions among the rows, in time order, as a record holds captions."""
     return [
         {"t_s": row.t_s, "decoding": "human", "text": row.caption, "score": None, "model": None}
-        for row in sorted(said, key=lambda row: (row.t_s, row.coder))
+        for row in sorted(rows, key=lambda row: (row.t_s, row.coder))
+        if row.caption is not None
     ]
-
-
-def for_file(rows: Iterable[Annotation], sha256: str) -> list[Annotation]:
-    """Rows that do not say that they were made for another source file."""
-    return [row for row in rows if row.sha256 in (None, sha256)]
 
 
 def unmatched(

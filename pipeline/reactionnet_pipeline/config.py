@@ -10,8 +10,10 @@ from types import UnionType
 from typing import Any
 
 from reactionnet_pipeline import clips, cuts, decode, follow, ingest, layout, sound
+from reactionnet_pipeline.captions import Config as CaptionsConfig
 from reactionnet_pipeline.clips import Config as ClipsConfig
 from reactionnet_pipeline.decode import Config as DecodeConfig
+from reactionnet_pipeline.demographics import Config as DemographicsConfig
 from reactionnet_pipeline.layout import Config as LayoutConfig
 
 
@@ -49,6 +51,8 @@ class Config:
     segment: SegmentConfig = field(default_factory=SegmentConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     clips: ClipsConfig = field(default_factory=ClipsConfig)
+    captions: CaptionsConfig = field(default_factory=CaptionsConfig)
+    demographics: DemographicsConfig = field(default_factory=DemographicsConfig)
     limits: Limits = field(default_factory=Limits)
 
 
