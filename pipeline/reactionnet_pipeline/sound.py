@@ -1,5 +1,7 @@
 """The sound track of a source, resampled once: 16 kHz, mono, 16 bit, sample 0 at second 0 of the video."""
 
+import itertools
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -8,9 +10,10 @@ import numpy as np
 
 from reactionnet_datasets.shards import atomic_file
 from reactionnet_pipeline.cache import cached, fingerprint, library_versions
+from reactionnet_pipeline.errors import Code, SourceError
 from reactionnet_pipeline.ingest import load_info
 from reactionnet_pipeline.records import Ingested
-from reactionnet_pipeline.video import DEMUX_ERRORS, open_video
+from reactionnet_pipeline.video import DEMUX_ERRORS, FORMATS, open_video
 
 VERSION = 1
 RATE = 16_000
@@ -74,6 +77,29 @@ def _decoded(container, stream):
             return
         with suppress(av.error.FFmpegError):
             yield from packet.decode()
+
+
+def sound_of_file(path: Path) -> Iterator[bytes]:
+    """All sound of a local file, of sound or of film, in pieces of int16; nothing where there is none that decodes.
+
+    Holes between time stamps are not filled: who needs them is `resample_sound`. Raises SourceError(UNREADABLE).
+    """
+    options = {"protocol_whitelist": "file", "format_whitelist": f"{FORMATS},wav,mp3,flac,aac"}
+    try:
+        container = av.open(f"file:{path.resolve()}", options=options, metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        raise SourceError(Code.UNREADABLE, f"{path.name}: {error.strerror}") from error
+    with container:
+        if not container.streams.audio:
+            return
+        stream = container.streams.audio[0]
+        stream.codec_context.thread_count = 1
+        resampler = _resampler()
+        for frame in itertools.chain(_decoded(container, stream), [None]):
+            if frame is not None:
+                frame.pts = None
+            for piece in resampler.resample(frame):
+                yield piece.to_ndarray().reshape(-1).astype("<i2").tobytes()
 
 
 def read_sound(file: str, start_s: float, end_s: float) -> np.ndarray:

@@ -1,0 +1,263 @@
+"""Reading a data set's release as its owners ship it: folders, tables and archives, and what is wrong with them.
+
+A `Release` is what an importer reads through. It finds files whatever the case of their names, passes over what file
+managers leave behind, remembers what is missing, and refuses pickles by name. Counts of what belongs to a release but
+cannot be used (frames without a crop, dead addresses) are `note`d and end in `import_report.json`.
+"""
+
+import csv
+import io
+import os
+import re
+import stat
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from reactionnet_datasets.clip import File
+
+SHOWN = 20  # names in a message
+EXAMPLES = 20  # of each kind of note in the report
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
+_JUNK = re.compile(r"(\..*|thumbs\.db|desktop\.ini|__macosx)", re.IGNORECASE)
+
+
+class ReleaseError(ValueError):
+    """The release is not as its importer expects: the message shows what was expected, and what was found."""
+
+
+class MissingMediaError(ReleaseError):
+    """Files that the release lists are not there, or pictures do not decode."""
+
+
+@dataclass
+class Noted:
+    """How often something was found, and the first examples."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, example: str, count: int = 1) -> None:
+        self.count += count
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(example)
+
+
+class Release:
+    """A folder with a release. `missing` and `notes` fill up while an importer reads."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.missing: list[str] = []
+        self.notes: dict[str, Noted] = {}
+        self.refused: list[str] = []
+        if not root.is_dir():
+            kind = "is a file: unpack it first" if root.exists() else "does not exist"
+            raise ReleaseError(f"ROOT {root} {kind}; expected the folder of the release")
+
+    # -- finding -------------------------------------------------------------------------------------------------
+
+    def find(self, path: str) -> Path | None:
+        """The file or folder at `path` relative to the root, whatever the case of its name; None where there is none.
+
+        ReleaseError for a path that leaves the root, as a list in a release might try.
+        """
+        parts = PurePosixPath(path.replace("\\", "/")).parts
+        if not parts or ".." in parts or PurePosixPath(path).is_absolute():
+            raise ReleaseError(f"path {path!r} leads out of the release")
+        exact = self.root.joinpath(*parts)
+        if exact.exists():
+            return exact
+        place = self.root
+        for part in parts:
+            match = [name for name in _names(place) if name.lower() == part.lower()]
+            if len(match) > 1:
+                raise ReleaseError(f"{self.relative(place)} holds {' and '.join(match)}: which one is meant?")
+            if not match:
+                return None
+            place = place / match[0]
+        return place
+
+    def first(self, *paths: str) -> Path:
+        """The first of several spellings that exists. ReleaseError, with what was found, where none does."""
+        for path in paths:
+            if (found := self.find(path)) is not None:
+                return found
+        raise self.not_here(" or ".join(paths))
+
+    def listing(self, folder: Path | str, pattern: str = "*") -> list[Path]:
+        """Entries of a folder whose names match, sorted, without what file managers leave. Case does not matter."""
+        place = self.first(folder) if isinstance(folder, str) else folder
+        if not place.is_dir():
+            raise ReleaseError(f"{self.relative(place)} is not a folder; expected one with {pattern}")
+        return [place / name for name in _names(place) if fnmatchcase(name.lower(), pattern.lower())]
+
+    def pictures(self, folder: Path) -> list[Path]:
+        """The pictures directly in a folder, sorted by name."""
+        return [path for path in self.listing(folder) if path.suffix.lower() in PICTURE_SUFFIXES]
+
+    def relative(self, path: Path) -> str:
+        """As tables and messages call a path: relative to the root, with "/"."""
+        relative = path.relative_to(self.root).as_posix()
+        return relative if relative != "." else self.root.name
+
+    def not_here(self, expected: str) -> ReleaseError:
+        """An error that says what was expected below the root, and what there is."""
+        found = _names(self.root)
+        shown = ", ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+        zips = [name for name in found if name.lower().endswith((".zip", ".rar", ".tar", ".gz", ".7z"))]
+        hint = f"; unpack {', '.join(zips[:3])} first" if zips else ""
+        return ReleaseError(f"expected {expected} in {self.root}; found {shown or 'an empty folder'}{hint}")
+
+    # -- files ---------------------------------------------------------------------------------------------------
+
+    def file(self, path: Path | str) -> File | None:
+        """A reference to a file that the release lists; None, and a line in `missing`, where it is not there or empty."""
+        given = path if isinstance(path, str) else self.relative(path)
+        place = self.find(path) if isinstance(path, str) else path
+        try:
+            facts = place.stat() if place is not None else None
+        except FileNotFoundError:
+            facts = None
+        if place is None or facts is None or not stat.S_ISREG(facts.st_mode):
+            self.missing.append(given)
+            return None
+        if not facts.st_size:
+            self.missing.append(f"{given} (has no bytes)")
+            return None
+        return File(path=self.relative(place), size=facts.st_size, mtime_ns=facts.st_mtime_ns)
+
+    def members(self, archive: Path) -> dict[str, File]:
+        """Files in a zip archive by name. ReleaseError where it is cut off or no zip."""
+        facts = archive.stat()
+        try:
+            with zipfile.ZipFile(archive) as content:
+                return {
+                    info.filename: File(
+                        path=self.relative(archive),
+                        size=info.file_size,
+                        mtime_ns=facts.st_mtime_ns,
+                        member=info.filename,
+                    )
+                    for info in content.infolist()
+                    if not info.is_dir() and not any(_JUNK.fullmatch(part) for part in info.filename.split("/"))
+                }
+        except zipfile.BadZipFile as error:
+            raise ReleaseError(f"{self.relative(archive)} cannot be read ({error}): fetch it again") from error
+
+    # -- tables --------------------------------------------------------------------------------------------------
+
+    def text(self, path: Path) -> str:
+        """A text file, with or without a byte order mark, lines ended by LF. Pickles are refused by name."""
+        if path.suffix.lower() in PICKLES:
+            raise ReleaseError(f"{self.relative(path)} is a pickle: reading it could run anything, so it is refused")
+        try:
+            text = path.read_bytes().decode("utf-8-sig")
+        except FileNotFoundError:
+            raise ReleaseError(f"expected a file {self.relative(path)}; there is none") from None
+        except UnicodeDecodeError as error:
+            raise ReleaseError(f"{self.relative(path)} is not text in UTF-8 ({error})") from error
+        return text.replace("\r\n", "\n").replace("\r", "\n")
+
+    def lines(self, path: Path) -> list[str]:
+        """Lines without blanks around them and without empty ones."""
+        return [line for line in (line.strip() for line in self.text(path).split("\n")) if line]
+
+    def rows(self, path: Path, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+        """(line number from 1, cells without blanks around them) of a csv file; empty lines are left out."""
+        reader = csv.reader(io.StringIO(self.text(path), newline=""), delimiter=delimiter)
+        try:
+            for row in reader:
+                cells = [cell.strip() for cell in row]
+                if any(cells):
+                    yield reader.line_num, cells
+        except csv.Error as error:
+            raise ReleaseError(f"{self.relative(path)} line {reader.line_num}: {error}") from error
+
+    def records(self, path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+        """(line number, cells by header name) of a csv file. ReleaseError where a required column or a cell lacks."""
+        rows = self.rows(path)
+        _, header = next(rows, (0, []))
+        absent = [name for name in required if name not in header]
+        if absent:
+            raise ReleaseError(
+                f"{self.relative(path)} has no column {', '.join(absent)}; its header is {', '.join(header) or 'empty'}"
+            )
+        for line, cells in rows:
+            if len(cells) != len(header):
+                raise self.fault(path, line, f"{len(cells)} cells; the header has {len(header)}")
+            yield line, dict(zip(header, cells, strict=True))
+
+    def fault(self, path: Path, line: int, what: str) -> ReleaseError:
+        """An error in a line of a file."""
+        return ReleaseError(f"{self.relative(path)} line {line}: {what}")
+
+    def whole(self, path: Path, line: int, text: str, what: str) -> int:
+        """A whole number, however it is written (`3`, `3.0`, `3.0e+00`)."""
+        value = self.number(path, line, text, what)
+        if value != int(value):
+            raise self.fault(path, line, f"{what} is {text!r}; expected a whole number")
+        return int(value)
+
+    def number(self, path: Path, line: int, text: str, what: str) -> float:
+        """A finite number."""
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not np.isfinite(value):
+            raise self.fault(path, line, f"{what} is {text!r}; expected a number")
+        return value
+
+    def array(self, path: Path) -> np.ndarray:
+        """A .npy file. ReleaseError, by name, where it holds a pickle or is damaged."""
+        return load_npy(path.read_bytes(), self.relative(path))
+
+    # -- remarks -------------------------------------------------------------------------------------------------
+
+    def note(self, kind: str, example: str, count: int = 1) -> None:
+        """Something that belongs to the release but cannot be used; counted in the report, not an error."""
+        self.notes.setdefault(kind, Noted()).add(example, count)
+
+    def refuse(self, path: Path) -> None:
+        """A file that is never opened, such as a pickle of features; named in the report."""
+        self.refused.append(self.relative(path))
+
+
+def load_npy(data: bytes, name: str) -> np.ndarray:
+    """An array from the bytes of a .npy file; never a pickle."""
+    try:
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    except ValueError as error:
+        if "pickle" in str(error).lower():
+            raise ReleaseError(f"{name} holds a pickle: reading it could run anything, so it is refused") from error
+        raise ReleaseError(f"{name} is no .npy file: {error}") from error
+    except EOFError as error:
+        raise ReleaseError(f"{name} is cut off") from error
+
+
+@lru_cache(maxsize=64)
+def _names_at(folder: str, mtime_ns: int) -> tuple[str, ...]:
+    return tuple(sorted(entry.name for entry in os.scandir(folder) if not _JUNK.fullmatch(entry.name)))
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    if not folder.is_dir():
+        return ()
+    return _names_at(str(folder), folder.stat().st_mtime_ns)
+
+
+def missing_media(missing: Sequence[str]) -> MissingMediaError:
+    """The error for files that the release lists and that are not there: the first 20 and the total."""
+    shown = "\n  ".join(missing[:SHOWN])
+    more = f"\n  ... and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+    return MissingMediaError(
+        f"{len(missing)} files that the release lists are missing or damaged:\n  {shown}{more}\n"
+        "complete the release, or let --allow-missing leave these frames out"
+    )

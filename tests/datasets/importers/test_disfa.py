@@ -1,0 +1,105 @@
+"""Agrees with the layout as documented (reference A10, confirmed by code); not run on the real release."""
+
+import io
+
+import numpy as np
+import pytest
+
+from checks import assert_golden, check_importer, chunks_of, frame_rows, run_import
+from fake.disfa import points, write_disfa
+from fake.printed import video
+from reactionnet_datasets.release import MissingMediaError, ReleaseError
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    return write_disfa(tmp_path_factory.mktemp("disfa"))
+
+
+@pytest.fixture
+def own(tmp_path):
+    return write_disfa(tmp_path / "release")
+
+
+def row(subject, frame, au12, **others):
+    scores = {"au_int_4": 0, "au_int_1": 0, "au_int_26": 0, **others}
+    return {
+        "video_id": subject, "subject_id": subject, "frame": frame, "t_s": round((frame - 1) / 20, 5),
+        "au_int_12": au12, "au_int_12_mask": "valid", "folds": {"disfa-3fold": 1}, **scores,
+    }  # fmt: skip
+
+
+GOLDEN = [
+    row("SN001", 1, 0, au_int_4=5), row("SN001", 2, 1), row("SN001", 3, 2), row("SN001", 4, 3, au_int_26=2),
+    row("SN001", 5, 4), row("SN001", 6, 5), row("SN001", 7, 0, au_int_4=1),
+    row("SN010", 1, 2), row("SN010", 2, 0), row("SN010", 3, 0, au_int_1=4), row("SN010", 4, 0), row("SN010", 5, 0),
+    row("SN010", 6, 3),
+]  # fmt: skip
+
+
+def printed(row):
+    return f"{row['subject_id']} {row['frame']}"
+
+
+def test_conforms(release, tmp_path):
+    out = check_importer("disfa", release, tmp_path, GOLDEN, printed)
+    chunk, arrays = next((c, a) for c, a in chunks_of(out) if c.video_id == "SN010")
+    assert len(chunk.labels) == 12
+    landmarks = np.load(io.BytesIO(arrays["landmarks66.npy"]))
+    np.testing.assert_allclose(landmarks[2], points("SN010", 3))
+    assert np.isnan(landmarks[3]).all()
+
+
+def test_the_right_camera_is_another_video(release, tmp_path):
+    check_importer("disfa", release, tmp_path, GOLDEN, lambda row: printed(row) + " right", camera="right")
+
+
+def lines(path):
+    return path.read_text().splitlines()
+
+
+def test_labels_shifted_by_one_are_seen(own, tmp_path):
+    path = own / "ActionUnit_Labels/SN010/SN010_au12.txt"
+    scores = [line.split(",")[1] for line in lines(path)]
+    path.write_text("".join(f"{n},{score}\n" for n, score in enumerate(scores[1:] + scores[:1], 1)))
+    run_import("disfa", own, tmp_path / "out")
+    with pytest.raises(AssertionError):
+        assert_golden(frame_rows(tmp_path / "out"), GOLDEN)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("SN010_au12.txt", "0,2\n1,0\n", r"au12.txt line 1: frame 0; expected 1"),
+        ("SN010_au12.txt", "1,2\n3,0\n", "line 2: frame 3; expected 2"),
+        ("SN010_au12.txt", "1,9\n", "score 9; expected 0 to 5"),
+        ("SN010_au12.txt", "1,2\n", "1 frames of AU 12, but 6 of AU 1"),
+        ("SN010_au2.txt", None, "expected a file .*SN010_au2.txt"),
+    ],
+)
+def test_scores_out_of_place_are_refused(own, tmp_path, name, text, message):
+    path = own / "ActionUnit_Labels/SN010" / name
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(ReleaseError, match=message):
+        run_import("disfa", own, tmp_path / "out")
+
+
+def test_a_video_that_ends_early_is_an_error_or_a_recorded_gap(own, tmp_path):
+    texts = [f"SN010 {frame}" for frame in range(1, 6)]
+    video(own / "Videos_LeftCamera/LeftVideoSN010_comp.avi", texts, fps=20, width=128, height=96)
+    with pytest.raises(MissingMediaError, match=r"(?s)1 files .*picture 5"):
+        run_import("disfa", own, tmp_path / "out")
+    run_import("disfa", own, tmp_path / "out", allow_missing=True)
+    assert_golden(frame_rows(tmp_path / "out"), GOLDEN[:-1])
+
+
+def test_a_video_without_labels_is_an_error(own, tmp_path):
+    video(own / "Videos_LeftCamera/LeftVideoSN002_comp.avi", ["x"], fps=20)
+    with pytest.raises(ReleaseError, match=r"SN002_comp\.avi has no labels"):
+        run_import("disfa", own, tmp_path / "out")
+
+
+@pytest.mark.parametrize("place", ["..", "ActionUnit_Labels"])
+def test_a_wrong_root_is_named_with_the_right_one(own, tmp_path, place):
+    with pytest.raises(ReleaseError, match=r"expected disfa: ActionUnit_Labels.*found .*is that the ROOT you mean"):
+        run_import("disfa", own / place, tmp_path / "out")
