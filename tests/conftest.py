@@ -1,8 +1,12 @@
 """Fixtures that every test may ask for."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# `auto` finds the same everywhere: no weights of this machine's user, and nothing is asked of the hub
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": os.devnull, "DEEPFACE_HOME": os.devnull}
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

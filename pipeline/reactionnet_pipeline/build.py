@@ -6,15 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.ml.inference.base import RunInference
 
-from reactionnet_datasets.tabulate import tabulate
+from reactionnet_datasets.tabulate import tabulate, tabulate_captions
 from reactionnet_pipeline import admitted, clips, progress
+from reactionnet_pipeline.captions import CaptionClips, Captioned
 from reactionnet_pipeline.config import Config
 from reactionnet_pipeline.decode import decode_segment
+from reactionnet_pipeline.demographics import Estimated, EstimateDemographics, by_subject
 from reactionnet_pipeline.errors import Code, DeadLetter, SourceError
+from reactionnet_pipeline.inference import OneByOne
 from reactionnet_pipeline.ingest import ingest, load_info
 from reactionnet_pipeline.isolated import Isolated
 from reactionnet_pipeline.layout_files import lay_out
+from reactionnet_pipeline.model_options import Weights
 from reactionnet_pipeline.parts import Part, ShardRef
 from reactionnet_pipeline.publish import Settings, Tabulated, publish
 from reactionnet_pipeline.records import Ingested, LaidOut, Segment, SegmentPart, Source, VideoDone
@@ -27,7 +32,10 @@ LABELS = ("scene", "sub_scene")
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """All that a build is told. `splits` are those to write; paths are folders."""
+    """All that a build is told. `splits` are those to write; paths are folders; `labels` are columns of `frames`.
+
+    A model stage without weights is left out.
+    """
 
     root: str
     work: str
@@ -38,6 +46,9 @@ class Build:
     tombstones: frozenset[str]
     versions: tuple[tuple[str, str], ...]
     facts: str
+    labels: tuple[str, ...] = LABELS
+    captions: Weights | None = None
+    demographics: Weights | None = None
 
 
 def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
@@ -74,16 +85,34 @@ def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
             assemble_one, (config.clips, work), "clips", config.limits.clips_s, source_of=_of_group
         )
     )  # fmt: skip
+    staged = assembled | "Clips" >> beam.FlatMap(_parts_of)
+    understood: list[beam.PCollection] = []  # letters and results of the model stages
+    if build.captions:
+        stage = CaptionClips(weights=build.captions, config=config.captions, work=build.work)
+        captioned = staged | "SpreadClips" >> beam.Reshuffle() | "Caption" >> RunInference(OneByOne(stage))
+        understood.append(captioned | "CaptionLetters" >> beam.FlatMap(_letter_of))
+        clips_done = captioned | "CaptionedClips" >> beam.Map(_captioned_part)
+    else:
+        clips_done = staged
+    if build.demographics:
+        estimate = EstimateDemographics(weights=build.demographics, config=config.demographics, work=build.work)
+        estimated = (
+            staged
+            | "BySubject" >> beam.Map(by_subject)
+            | "Subjects" >> beam.GroupByKey()
+            | "SubjectClips" >> beam.MapTuple(_listed)
+            | "Demographics" >> RunInference(OneByOne(estimate))
+        )
+        understood += [estimated, estimated | "DemographicsLetters" >> beam.FlatMap(_letter_of)]
     shards = (
-        assembled
-        | "Clips" >> beam.FlatMap(_parts_of)
+        clips_done
         | "WriteShards" >> WriteToWebDataset(
             root=build.root,
             target_bytes=build.target_shard_bytes,
             late=clips.ChunkJson(build.work, config.clips.dataset, build.versions),
             done=str(work / "shards"),
         )
-        | "Tabulate" >> beam.Map(tabulate_one, build.root)
+        | "Tabulate" >> beam.Map(tabulate_one, build.root, build.labels)
     )  # fmt: skip
     settings = Settings(
         root=build.root,
@@ -101,6 +130,7 @@ def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
             unfetched,
             unlaid,
             unassembled,
+            *understood,
             pipeline | "Empty" >> beam.Create([None]),  # publish even where not one source was admitted
         )
         | "Arrivals" >> beam.Flatten()
@@ -110,8 +140,8 @@ def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
     )
 
 
-def _listed(video_id: str, arrived: Iterable[Any]) -> tuple[str, list[Any]]:
-    return video_id, list(arrived)
+def _listed(key: str, arrived: Iterable[Any]) -> tuple[str, list[Any]]:
+    return key, list(arrived)
 
 
 def _parts_of(video: clips.Assembled) -> tuple[Part, ...]:
@@ -120,6 +150,14 @@ def _parts_of(video: clips.Assembled) -> tuple[Part, ...]:
 
 def _letters_of(video: clips.Assembled) -> tuple[DeadLetter, ...]:
     return video.letters
+
+
+def _captioned_part(captioned: Captioned) -> Part:
+    return captioned.part
+
+
+def _letter_of(result: Captioned | Estimated) -> tuple[DeadLetter, ...]:
+    return (result.letter,) if result.letter else ()
 
 
 def _done_of(video: clips.Assembled) -> VideoDone:
@@ -176,9 +214,10 @@ def assemble_one(group: Group, config: clips.Config, work: Path) -> clips.Assemb
     return replace(assembled, letters=(*assembled.letters, *(replace(letter, kept=True) for letter in lost)))
 
 
-def tabulate_one(shard: ShardRef, root: str) -> Tabulated:
+def tabulate_one(shard: ShardRef, root: str, labels: tuple[str, ...]) -> Tabulated:
     """The table parts of one shard."""
-    return Tabulated(shard=shard, parts=tabulate(Path(root), shard.info, LABELS))
+    parts = tabulate(Path(root), shard.info, labels)
+    return Tabulated(shard=shard, parts=parts, captions=tabulate_captions(Path(root), shard.info))
 
 
 def _itself(source: Source) -> Source:

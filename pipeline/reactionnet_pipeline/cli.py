@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -21,10 +21,21 @@ from rich.table import Table
 
 from reactionnet_datasets.shards import MANIFEST, remove_temporaries
 from reactionnet_datasets.splits import LOCK, SPLITS, read_lock
+from reactionnet_pipeline.annotations import Annotation, label_columns, read_annotations, write_annotations
 from reactionnet_pipeline.config import Config, with_settings
 from reactionnet_pipeline.gate import DEFAULT_LICENCES, Gate, read_tombstones
 from reactionnet_pipeline.lease import Lease, LeaseHeldError
 from reactionnet_pipeline.manifest import ManifestError
+from reactionnet_pipeline.model_options import (
+    AUTO,
+    Found,
+    LeftOut,
+    Weights,
+    checked,
+    find_blip,
+    find_deepface,
+    stamps,
+)
 from reactionnet_pipeline.plan import (
     Plan,
     all_versions,
@@ -39,6 +50,7 @@ from reactionnet_pipeline.plan import (
 from reactionnet_pipeline.publish import DEAD_LETTERS, RESULT
 
 EXIT_REFUSED, EXIT_FAILED, EXIT_INTERRUPTED = 2, 1, 130
+MAX_UNMATCHED = 20  # annotations that are listed on the screen
 FREE_SPACE_FACTOR = 1.5  # staged pictures and shards together are seldom larger than the sources
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
@@ -74,6 +86,15 @@ def build(
     ] = False,
     tombstones: Annotated[Path | None, typer.Option(help="Ids or sha256 of sources that were taken down.")] = None,
     layouts: Annotated[Path | None, typer.Option(help="Layouts drawn by hand (JSONL); they win.")] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="FACS codes, expressions and corrected captions (JSONL, CSV or Parquet).")
+    ] = None,
+    caption_model: Annotated[
+        str, typer.Option(help="BLIP that describes the stimulus: auto, a name on the hub, a folder, or none.")
+    ] = AUTO,
+    demographics_model: Annotated[
+        str, typer.Option(help="DeepFace's attribute nets: auto, a folder like $DEEPFACE_HOME, or none.")
+    ] = AUTO,
     split_ratio: Annotated[str, typer.Option(help="Shares of train, val, test.")] = "0.8,0.1,0.1",
     disjoint: Annotated[
         str, typer.Option(help="What no two splits share: subject, or both (stimulus too).")
@@ -98,6 +119,7 @@ def build(
     """
     started = time.monotonic()
     console.quiet = quiet
+    left_out: list[LeftOut] = []
     try:
         splits = _splits(split)
         gate = Gate(
@@ -114,7 +136,12 @@ def build(
             raise UserError(nothing_left(made))
         for line in notices(made, splits, disjoint):
             console.print(line, style="dim")
-        digest = inputs_digest(made, splits, config, target_shard_bytes, max_loss)
+        coded = _read_annotations(annotations, config, made)
+        models = [find_blip(caption_model), find_deepface(demographics_model)]
+        left_out += [model for model in models if isinstance(model, LeftOut)]
+        _say_left_out(left_out)
+        further = {"models": stamps(models), "annotations": [asdict(row) for row in coded]}
+        digest = inputs_digest(made, splits, config, target_shard_bytes, max_loss, further)
         if nothing_to_do(out, work, digest):
             console.print(f"nothing to do: {out / MANIFEST} is up to date")
             return
@@ -122,9 +149,16 @@ def build(
             remove_temporaries(out)
             remove_temporaries(work)
             _check_space(made, splits, out, work)
+            weights, unusable = checked([model for model in models if isinstance(model, Found)], work)
+            _say_left_out(unusable)
+            left_out += unusable
             write_plan(made, work)
+            write_annotations(work, coded)
             result = _run(
                 made,
+                weights,
+                left_out,
+                label_columns(coded),
                 out,
                 work,
                 splits,
@@ -137,9 +171,15 @@ def build(
                 log_level,
                 quiet,
             )
+            from reactionnet_pipeline.annotation_report import annotation_facts
             from reactionnet_pipeline.report import write_report
 
-            facts = {"seconds": round(time.monotonic() - started, 3), **result}
+            facts = {
+                "seconds": round(time.monotonic() - started, 3),
+                "stages_left_out": [asdict(stage) for stage in left_out],
+                "annotations": annotation_facts(coded, made, out) if coded and result["published"] else None,
+                **result,
+            }
             write_report(out, work, splits, facts, len(made.letters))
             if result["published"]:
                 note_built(out, work, digest)
@@ -154,7 +194,34 @@ def build(
         console.print("\nstopped; the same command goes on where this one was", style="bold")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     _summarise(result, out, work)
+    _say_unmatched(facts["annotations"])
+    _say_left_out(left_out)
     raise typer.Exit(0 if result["published"] else EXIT_FAILED)
+
+
+def _read_annotations(path: Path | None, config: Config, made: Plan) -> tuple[Annotation, ...]:
+    if path is None:
+        return ()
+    known = [*(row.video_id for row in made.rows), *(letter.video_id for letter in made.letters)]
+    return read_annotations(path, config.clips.dataset, known)
+
+
+def _say_left_out(stages: Sequence[LeftOut]) -> None:
+    for stage in stages:
+        console.print(
+            f"left out: {stage.stage}: {stage.reason}; to have it: {stage.remedy}", style="yellow", soft_wrap=True
+        )
+
+
+def _say_unmatched(facts: Mapping[str, Any] | None) -> None:
+    if facts and facts["unmatched"]:
+        console.print(f"{len(facts['unmatched'])} of {facts['rows']} annotations match nothing:", style="yellow")
+        for row in facts["unmatched"][:MAX_UNMATCHED]:
+            console.print(
+                f"  line {row['line']}: {row['video_id']} at {row['t_s']:g} s: {row['reason']}", soft_wrap=True
+            )
+        if len(facts["unmatched"]) > MAX_UNMATCHED:
+            console.print("  ... all of them are in run_report.json")
 
 
 def _splits(split: str) -> tuple[str, ...]:
@@ -212,22 +279,29 @@ def _beam_options(arguments: list[str]) -> list[str]:
         raise UserError(f"Beam refuses these options: {' '.join(arguments)}") from None
     if unknown:
         known = ["--sources", "--out", "--split", "--work", "--workers", "--allow-license", "--tombstones", "--layouts",
-                 "--require-consent", "--split-ratio", "--disjoint", "--target-shard-bytes", "--max-loss", "--set"]  # fmt: skip
+                 "--require-consent", "--split-ratio", "--disjoint", "--target-shard-bytes", "--max-loss", "--set",
+                 "--annotations", "--caption-model", "--demographics-model"]  # fmt: skip
         near = difflib.get_close_matches(unknown[0].partition("=")[0], [*known, *parser._option_string_actions], n=1)
         raise UserError(f"no such option: {unknown[0]}" + (f"; did you mean {near[0]}?" if near else ""))
     return arguments
 
 
 def _run(
-    made: Plan, out: Path, work: Path, splits: tuple[str, ...], config: Config, gate: Gate, target_shard_bytes: int,
-    max_loss: float, workers: int, beam_options: list[str], log_level: str, quiet: bool,
+    made: Plan, weights: dict[str, Weights], left_out: list[LeftOut], labels: tuple[str, ...], out: Path, work: Path,
+    splits: tuple[str, ...], config: Config, gate: Gate, target_shard_bytes: int, max_loss: float,
+    workers: int, beam_options: list[str], log_level: str, quiet: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    from reactionnet_pipeline.build import Build
+    from reactionnet_pipeline.build import LABELS, Build
     from reactionnet_pipeline.launch import run
     from reactionnet_pipeline.progress import Watcher
     from reactionnet_pipeline.weights import digests
 
-    facts = {"versions": all_versions(), "config": asdict(config), "models": digests()}
+    facts = {
+        "versions": all_versions(),
+        "config": asdict(config),
+        "models": digests() | {f"{stage}: {model.name}": model.digest for stage, model in weights.items()},
+        "stages_left_out": [asdict(stage) for stage in left_out],
+    }
     job = Build(
         root=str(out.resolve()),
         work=str(work.resolve()),
@@ -238,6 +312,9 @@ def _run(
         tombstones=gate.tombstones,
         versions=tuple(all_versions().items()),
         facts=json.dumps(facts),
+        labels=(*LABELS, *(label for label in labels if label not in LABELS)),
+        captions=weights.get("captions"),
+        demographics=weights.get("demographics"),
     )
     num_sources = sum(made.assignment.split_of[row.video_id] in splits for row in made.rows)
     started = time.monotonic()

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ import soundfile
 from reactionnet_datasets.sample import Chunk, canonical_json, chunk_spans, make_key, picture_suffix
 from reactionnet_datasets.scenes import scene_labels
 from reactionnet_datasets.shards import write_atomic
-from reactionnet_pipeline import admitted, preview, sound
+from reactionnet_pipeline import admitted, annotations, preview, sound
 from reactionnet_pipeline.cache import cached, fingerprint
+from reactionnet_pipeline.captions import captions_of
 from reactionnet_pipeline.decode import read_cuts, read_rows, stimulus_of
 from reactionnet_pipeline.errors import Code, DeadLetter, SourceError
 from reactionnet_pipeline.ingest import load_info
@@ -34,7 +35,7 @@ from reactionnet_pipeline.subjects import (
 )
 from reactionnet_pipeline.video import VideoInfo
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +221,8 @@ class _Video:
             | ({"stimulus": [stimulus.x, stimulus.y, stimulus.w, stimulus.h]} if stimulus else {}),
             "major": {"rule": MAJOR_RULE, "seen": num_seen},
         }
-        write_atomic(self.work / "clips" / f"{name}.facts.json", canonical_json({"clip": facts, "chunks": chunks}))
+        found = {"clip": facts, "chunks": chunks, "sha256": self.laid_out.ingested.sha256}
+        write_atomic(self.work / "clips" / f"{name}.facts.json", canonical_json(found))
         part = write_part_index(self.work, f"clips/{name}.part", clip_id, self.source.split, rows)
         sizes = [row["box"][2] for row in faces]
         return part, {
@@ -346,7 +348,7 @@ def _flac(samples: np.ndarray) -> bytes:
 
 @dataclass(frozen=True)
 class ChunkJson:
-    """The late member of a record: what stage 3 knew of a chunk, joined with the manifest row as it is now."""
+    """The late member of a record: what stage 3 knew of a chunk, joined with manifest row, captions and annotations."""
 
     work: str
     dataset: str
@@ -354,22 +356,38 @@ class ChunkJson:
 
     def __call__(self, part: Part) -> dict[str, list[tuple[str, bytes]]]:
         facts = json.loads((Path(part.folder) / part.index).with_suffix(".facts.json").read_bytes())
-        row = admitted.find_row(Path(self.work), facts["clip"]["video_id"])
+        clip, chunks = facts["clip"], facts["chunks"]
+        row = admitted.find_row(Path(self.work), clip["video_id"])
+        times = [t_s for chunk in chunks.values() for t_s in chunk["t_s"]]
+        coded = annotations.on_clip(
+            annotations.annotations_of(Path(self.work), clip["video_id"]), times, clip["fps"], clip["subject_id"],
+            facts["sha256"],
+        )  # fmt: skip
+        said = [*annotations.human_captions(coded), *captions_of(part)]  # a person's word stands before a model's
         return {
-            key: [("json", chunk_of(key, facts["clip"], chunk, row, self.dataset, dict(self.versions)).to_json())]
-            for key, chunk in facts["chunks"].items()
+            key: [("json", chunk_of(key, clip, chunk, row, self.dataset, dict(self.versions), coded, said).to_json())]
+            for key, chunk in chunks.items()
         }
 
 
 def chunk_of(
-    key: str, clip: Mapping[str, Any], chunk: Mapping[str, Any], row: Mapping[str, Any], dataset: str, versions: Mapping
+    key: str,
+    clip: Mapping[str, Any],
+    chunk: Mapping[str, Any],
+    row: Mapping[str, Any],
+    dataset: str,
+    versions: Mapping,
+    coded: Sequence[annotations.Annotation],
+    captions: Sequence[Mapping[str, Any]],
 ) -> Chunk:
     """The json member of one record."""
     return Chunk(
         key=key,
         dataset=dataset,
         splits={"all": row["split"]},
-        labels=scene_labels(row.get("stimulus_scene"), row.get("sub_scene")),
+        labels=scene_labels(row.get("stimulus_scene"), row.get("sub_scene"))
+        | annotations.labels_of(coded, chunk["t_s"]),
+        captions=captions,
         license=row["license"],
         credit={name: row[name] for name in ("creator", "title") if row.get(name)},
         stimulus={"id": row["stimulus_id"]} if row.get("stimulus_id") else None,

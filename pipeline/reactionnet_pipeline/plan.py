@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from reactionnet_datasets.sample import canonical_json
 from reactionnet_datasets.shards import MANIFEST, file_sha256, write_atomic
@@ -108,6 +110,10 @@ def notices(made: Plan, splits: Sequence[str], disjoint: str) -> Iterable[str]:
     refused = Counter(str(letter.code) for letter in made.letters)
     if refused:
         yield "not admitted: " + ", ".join(f"{count} {code}" for code, count in sorted(refused.items()))
+    taken_down = {letter.video_id for letter in made.letters if letter.code == Code.TAKEN_DOWN}
+    # a content hash is compared when a file is read
+    if strangers := sorted(name for name in made.tombstones - taken_down if not re.fullmatch("[0-9a-fA-F]{64}", name)):
+        yield f"tombstones that match no video_id: {', '.join(strangers[:20])} ({len(strangers)} in all)"
     nameless = sum(not row.subject_ids for row in made.rows)
     if nameless:
         yield (
@@ -121,8 +127,10 @@ def notices(made: Plan, splits: Sequence[str], disjoint: str) -> Iterable[str]:
         yield "shared subjects and stimuli tie all sources into one group: only one split has any"
 
 
-def inputs_digest(made: Plan, splits: Sequence[str], config: Config, target_shard_bytes: int, max_loss: float) -> str:
-    """A digest of all that decides the output; local files count by size and time of change."""
+def inputs_digest(
+    made: Plan, splits: Sequence[str], config: Config, target_shard_bytes: int, max_loss: float, further: Any = None
+) -> str:
+    """A digest of all that decides the output; local files count by size and time of change. `further` is plain JSON."""
     digest = hashlib.sha256()
     settings = {
         "splits": splits,
@@ -130,6 +138,7 @@ def inputs_digest(made: Plan, splits: Sequence[str], config: Config, target_shar
         "max_loss": max_loss,
         "lock": dict(made.assignment.lock),
         "tombstones": sorted(made.tombstones),
+        "further": further,
     }
     digest.update(fingerprint(config=config, versions=all_versions(), stages=stage_versions(), **settings).encode())
     for letter in made.letters:

@@ -18,6 +18,7 @@ from reactionnet_datasets.splits import LOCK, SPLITS
 from reactionnet_datasets.tables import make_table, schema_of, write_part
 from reactionnet_datasets.tabulate import TableParts
 from reactionnet_pipeline import admitted
+from reactionnet_pipeline.demographics import Estimated
 from reactionnet_pipeline.errors import Code, DeadLetter
 from reactionnet_pipeline.parts import ShardRef
 from reactionnet_pipeline.records import VideoDone
@@ -32,6 +33,7 @@ class Tabulated:
 
     shard: ShardRef
     parts: TableParts
+    captions: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,7 @@ class Settings:
     facts: str
 
 
-Arrival = Tabulated | VideoDone | DeadLetter
+Arrival = Tabulated | VideoDone | Estimated | DeadLetter
 
 
 def publish(arrivals: Iterable[Arrival], settings: Settings) -> dict[str, Any]:
@@ -55,6 +57,7 @@ def publish(arrivals: Iterable[Arrival], settings: Settings) -> dict[str, Any]:
     everything = list(arrivals)
     shards = [arrival for arrival in everything if isinstance(arrival, Tabulated)]
     videos = [arrival for arrival in everything if isinstance(arrival, VideoDone)]
+    estimated = {arrival.subject_id: arrival for arrival in everything if isinstance(arrival, Estimated)}
     letters = [arrival for arrival in everything if isinstance(arrival, DeadLetter)]
     shards.sort(key=lambda s: (SPLITS.index(s.shard.split), s.shard.number))
     videos.sort(key=lambda video: video.video_id)
@@ -66,7 +69,7 @@ def publish(arrivals: Iterable[Arrival], settings: Settings) -> dict[str, Any]:
     if lost > settings.max_loss:
         write_atomic(work / DEAD_LETTERS, all_letters)
     else:
-        content = _content(root, work, settings, shards, videos, letters)
+        content = _content(root, work, settings, shards, videos, estimated, letters)
         write_atomic(root / LOCK, (work / "plan" / LOCK).read_bytes())
         write_atomic(root / DEAD_LETTERS, all_letters)
         content["dead_letters"] = {"sha256": hashlib.sha256(all_letters).hexdigest(), "lines": all_letters.count(b"\n")}
@@ -118,6 +121,7 @@ def _content(
     settings: Settings,
     shards: list[Tabulated],
     videos: list[VideoDone],
+    estimated: Mapping[str, Estimated],
     letters: list[DeadLetter],
 ) -> dict[str, Any]:
     """What `dataset.json` will say; writes the tables of videos and people."""
@@ -126,13 +130,15 @@ def _content(
     for split in settings.splits:
         here = [s for s in shards if s.shard.split == split]
         mine = [video for video in videos if video.split == split]
-        rows = _rows(work, settings, split, [summaries[video.video_id] for video in mine])
+        rows = _rows(work, settings, split, [summaries[video.video_id] for video in mine], estimated)
         tables = {
             name: [write_part(root, name, split, make_table(content, schema_of(name)))]
             for name, content in rows.items()
         }
         tables["frames"] = [s.parts.frames for s in here]
         tables["windows"] = [s.parts.windows for s in here]
+        if any(s.captions for s in here):
+            tables["captions"] = [s.captions for s in here if s.captions]
         splits[split] = {
             "shards": [
                 {**asdict(s.shard.info), "frames": s.parts.num_frames, "clips": s.parts.num_clips} for s in here
@@ -166,7 +172,9 @@ def _old_splits(root: Path) -> dict[str, Any]:
         return {}
 
 
-def _rows(work: Path, settings: Settings, split: str, summaries: list[dict]) -> dict[str, list[dict]]:
+def _rows(
+    work: Path, settings: Settings, split: str, summaries: list[dict], estimated: Mapping[str, Estimated]
+) -> dict[str, list[dict]]:
     layouts: list[dict] = []
     sources: list[dict] = []
     people: dict[tuple[str, str], list[tuple[dict, dict]]] = {}
@@ -210,10 +218,20 @@ def _rows(work: Path, settings: Settings, split: str, summaries: list[dict]) -> 
             "num_clips": len(seen),
             "num_frames": sum(clip["frames"] for _, clip in seen),
             "face_px": _median([clip["face_px"] for _, clip in seen]),
+            **_estimates(work, estimated.get(subject)),
         }
         for (subject, origin), seen in sorted(people.items())
     ]
     return {"layouts": layouts, "sources": sources, "subjects": subjects, "captions": []}
+
+
+def _estimates(work: Path, estimated: Estimated | None) -> dict[str, Any]:
+    """Columns of a subject's demographics; none where the stage was left out or failed."""
+    if estimated is None or estimated.file is None:
+        return {}
+    row = json.loads((work / estimated.file).read_bytes())
+    # a map column takes pairs
+    return {name: list(value.items()) if isinstance(value, dict) else value for name, value in row.items()}
 
 
 def _median(values: list[float]) -> float:

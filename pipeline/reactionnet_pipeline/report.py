@@ -14,6 +14,13 @@ from reactionnet_datasets.sample import canonical_json
 from reactionnet_datasets.sample import escape as escape_name
 from reactionnet_datasets.shards import MANIFEST, read_manifest, write_atomic
 from reactionnet_datasets.tables import read_table
+from reactionnet_pipeline.annotation_report import annotation_section
+from reactionnet_pipeline.demographic_report import (
+    ATTRIBUTES,
+    demographic_facts,
+    demographic_section,
+    left_out_section,
+)
 from reactionnet_pipeline.errors import REFUSALS
 from reactionnet_pipeline.publish import DEAD_LETTERS
 from reactionnet_pipeline.scenes import coverage_section
@@ -49,6 +56,7 @@ def write_report(
         **facts,
         "splits": list(splits),
         "rows_not_admitted": refused,
+        "demographics": demographic_facts(_subjects(out, content)),
         "letters_by_code": dict(sorted(Counter(letter["code"] for letter in letters).items())),
         "totals": {
             split: {name: entry[name] for name in ("sources", "clips", "records", "frames", "lost")}
@@ -71,6 +79,11 @@ def _sources(out: Path, content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The published sources of all splits."""
     parts = [part for entry in content["splits"].values() for part in entry["tables"]["sources"]]
     return read_table(out, "sources", parts).select(["stimulus_scene", "sub_scene", "clips", "frames"]).to_pylist()
+
+
+def _subjects(out: Path, content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    parts = [part for entry in content["splits"].values() for part in entry["tables"].get("subjects", ())]
+    return read_table(out, "subjects", parts).select(["crops", *ATTRIBUTES]).to_pylist()
 
 
 def _summaries(work: Path, out: Path, content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -110,7 +123,7 @@ def _page(title: str, report: Mapping[str, Any], letters: list[dict], videos: li
         [
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>',
             f"<h1>{escape(title)}</h1>{state}<p>{balance}.<br>{speed}.</p>",
-            "<h2>What came out</h2>",
+            "<h2>What came out</h2>" if report["published"] else "<h2>What was published before, and still is</h2>",
             _table(
                 ("split", "sources", "clips", "chunks", "frames", "shards", "MB", "lost"),
                 [
@@ -119,7 +132,10 @@ def _page(title: str, report: Mapping[str, Any], letters: list[dict], videos: li
                     for split, t in report["totals"].items()
                 ],
             ),
+            left_out_section(report.get("stages_left_out", ())),
             scenes,
+            demographic_section(report["demographics"]),
+            annotation_section(report.get("annotations")),
             "<h2>What was lost, and why</h2>",
             _letters(letters),
             f"<h2>Panes and faces</h2><p class='dim'>The middle of the longest clip of each video, up to {MAX_CARDS} videos."

@@ -1,0 +1,85 @@
+"""Distributions over subjects for the report: counts from `tables/subjects`, with small cells withheld.
+
+A count below `LEAST` could point to a person, and so could one that follows from the others: where few are withheld,
+the next smallest goes with them, until at least two cells and `LEAST` subjects are hidden together.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import Any
+
+LEAST = 5  # subjects
+ATTRIBUTES = ("age_group", "gender", "ethnicity", "emotion")
+CAVEATS = (
+    "Estimated by DeepFace's nets from how faces look: apparent age, not age; how a model labels a face, not how"
+    " somebody identifies.",
+    "The nets were trained on celebrities and film stills; published audits of such nets find error rates that differ"
+    " several fold between groups, so a share here is no unbiased share of people.",
+    "Two genders and six ethnicities are all that the model can say; many people are none of them.",
+    "Subjects are counted once each, however long they are seen. Without subject_ids in the manifest one person may count"
+    " as several.",
+    "Good for judging how one-sided a data set is; not for labels of single people, and not for deciding about anybody.",
+)
+
+
+def subject_counts(subjects: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """How many subjects each class of each attribute has; rows of `tables/subjects`, those without estimate left out."""
+    rows = [row for row in subjects if row["crops"] is not None]
+    return {name: dict(sorted(Counter(row[name] for row in rows).items())) for name in ATTRIBUTES} if rows else {}
+
+
+def withheld(counts: Mapping[str, int], least: int = LEAST) -> dict[str, int | None]:
+    """The counts with None for what would point to few people, or let it be worked out from the total."""
+    order = sorted((number, name) for name, number in counts.items() if number)
+    hidden: list[tuple[int, str]] = [cell for cell in order if cell[0] < least]
+    for cell in order[len(hidden) :]:
+        if not hidden or (len(hidden) > 1 and sum(number for number, _ in hidden) >= least):
+            break
+        hidden.append(cell)
+    names = {name for _, name in hidden}
+    return {name: None if name in names else number for name, number in counts.items()}
+
+
+def demographic_facts(subjects: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """For `run_report.json`: number of subjects, and counts with small cells withheld. None without estimates."""
+    rows = list(subjects)
+    counts = subject_counts(rows)
+    if not counts:
+        return None
+    return {
+        "subjects": len(rows),
+        "estimated": sum(row["crops"] is not None for row in rows),
+        "counts": {name: withheld(classes) for name, classes in counts.items()},
+    }
+
+
+def demographic_section(facts: Mapping[str, Any] | None) -> str:
+    """The page's section; empty where nothing was estimated."""
+    if not facts:
+        return ""
+    tables = "".join(
+        f"<table><tr><th>{name.replace('_', ' ')}</th><th class=n>subjects</th></tr>"
+        + "".join(
+            f"<tr><td>{escape(value)}</td><td class=n>{'withheld' if count is None else format(count, ',')}</td></tr>"
+            for value, count in classes.items()
+        )
+        + "</table>"
+        for name, classes in facts["counts"].items()
+    )
+    caveats = "".join(f"<li>{escape(text)}</li>" for text in CAVEATS)
+    return (
+        f"<h2>Subjects</h2><p>{facts['estimated']:,} of {facts['subjects']:,} subjects were estimated. Counts of fewer"
+        f" than {LEAST}, and what would tell them, are withheld.</p>{tables}<ul class='dim'>{caveats}</ul>"
+    )
+
+
+def left_out_section(stages: Iterable[Mapping[str, str]]) -> str:
+    """What did not run, why, and how to switch it on; empty where everything ran."""
+    rows = "".join(
+        f"<tr><td>{escape(one['stage'])}</td><td>{escape(one['reason'])}</td><td>{escape(one['remedy'])}</td></tr>"
+        for one in stages
+    )
+    if not rows:
+        return ""
+    return f"<h2>Stages left out</h2><table><tr><th>stage</th><th>why</th><th>to have it</th></tr>{rows}</table>"
