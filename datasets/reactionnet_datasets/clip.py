@@ -5,8 +5,8 @@ wait on disk and travel to other processes. Letters: T frames, N points.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -30,9 +30,9 @@ class File:
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """One picture file a frame, copied as it is."""
+    """One picture file a frame, copied as it is; null where it is missing: such frames are left out (`present`)."""
 
-    files: Sequence[File]
+    files: Sequence[File | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,12 +138,70 @@ def num_pictures(media: Media) -> int:
 
 def files_of(media: Media) -> list[File]:
     """The files behind a clip's pictures, one a frame, or the one that has them all."""
-    return list(media.files) if isinstance(media, Pictures) else [media.file]
+    return [file for file in media.files if file] if isinstance(media, Pictures) else [media.file]
 
 
 def source_of(media: Media, place: int) -> str:
     """The file that a frame's picture came from, relative to the release."""
-    return media.files[place].name if isinstance(media, Pictures) else media.file.name
+    file = media.files[place] if isinstance(media, Pictures) else media.file
+    if file is None:
+        raise ValueError(f"frame {place} has no picture")
+    return file.name
+
+
+def present(clip: Clip) -> Clip | None:
+    """The clip without the frames whose picture is missing; None where it has no others."""
+    places = [
+        place
+        for place in range(len(clip.frames))
+        if all(not isinstance(media, Pictures) or media.files[place] for media in (clip.media, clip.stimulus))
+    ]
+    if len(places) == len(clip.frames):
+        return clip
+    return select(clip, places) if places else None
+
+
+def select(clip: Clip, places: Sequence[int]) -> Clip:
+    """The clip with the frames at these places alone."""
+
+    def pick(values):
+        return None if values is None else [values[place] for place in places]
+
+    return replace(
+        clip,
+        frames=pick(clip.frames),
+        media=_picked(clip.media, pick),
+        stimulus=None if clip.stimulus is None else _picked(clip.stimulus, pick),
+        t_s=pick(clip.t_s),
+        boxes=pick(clip.boxes),
+        labels={name: label_at(label, places) for name, label in clip.labels.items()},
+        streams={
+            name: replace(stream, values=pick(stream.values))
+            if isinstance(stream, Numbers)
+            else replace(stream, files=pick(stream.files))
+            for name, stream in clip.streams.items()
+        },
+    )
+
+
+def _picked(media: Media, pick: Callable[[Sequence], list]) -> Media:
+    match media:
+        case Pictures():
+            return replace(media, files=pick(media.files))
+        case Video():
+            return replace(media, places=pick(media.places))
+        case GreyPixels():
+            return replace(media, pixels=pick(media.pixels))
+
+
+def label_at(label: Label, places: Sequence[int]) -> Label:
+    """A label of each frame, for the frames at these places; a label of the whole clip as it is."""
+    if isinstance(label.mask, str):
+        return label
+    raw = [label.raw[place] for place in places] if label.raw is not None else None
+    raw = raw if raw is not None and any(code is not None for code in raw) else None
+    values, masks = [label.value[place] for place in places], [label.mask[place] for place in places]
+    return Label(space=label.space, value=values, mask=masks, raw=raw, rule=label.rule)
 
 
 def per_frame(space: str, values: Iterable[Any], masks: Iterable[str] | None = None, raw: Sequence | None = None):

@@ -124,7 +124,7 @@ def import_data_set(
                     written = run_jobs(planned.jobs, workers or os.cpu_count() or 1, wrote)
             findings = examine(frames_of(out, written), module) if doctor else []
             publish(out, module.ABOUT, planned, written, findings)
-    except (ReleaseError, ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         console.quiet = False
         console.print(f"reactionnet-import: {error}", style="bold red", soft_wrap=True)
         raise typer.Exit(EXIT_REFUSED) from None
@@ -179,19 +179,23 @@ def _check_places(root: Path, out: Path, work: Path) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Refuse a second import into a folder. The lock goes with the process, however that ends."""
+    """Refuse a second import into a folder. The lock is on the folder itself and goes with the process, however it ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".import-lock").open("a+") as file:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            yield
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ReleaseError(f"another import is writing to {folder}") from None
+    try:
+        import fcntl
+    except ImportError:  # Windows has no locks on folders
         yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise ReleaseError(f"another import is writing to {folder}") from None
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 # -- running jobs ----------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 import soundfile
 
 from reactionnet_datasets.about import About, Finding
-from reactionnet_datasets.clip import Clip, Media, files_of, from_line, source_of, to_line
+from reactionnet_datasets.clip import Clip, Media, files_of, from_line, label_at, present, source_of, to_line
 from reactionnet_datasets.labels import column_of, fault_of
 from reactionnet_datasets.media import MediaError, Picture, find_landmarks, read_pictures, read_sound, read_stream
 from reactionnet_datasets.release import Release, ReleaseError, missing_media
@@ -37,7 +37,6 @@ from reactionnet_datasets.sample import (
     MAX_ESCAPED_ID,
     MAX_KEY,
     Chunk,
-    Label,
     canonical_json,
     chunk_spans,
     escape,
@@ -133,12 +132,14 @@ def check_markers(release: Release, about: About) -> None:
 
 
 def _has(release: Release, marker: str) -> bool:
-    for pattern in marker.split("|"):
-        folder, _, name = pattern.rpartition("/")
-        place = release.find(folder) if folder else release.root
-        if place is not None and place.is_dir() and release.listing(place, name):
-            return True
-    return False
+    return any(_matches(release, release.root, pattern.split("/")) for pattern in marker.split("|"))
+
+
+def _matches(release: Release, place: Path, patterns: Sequence[str]) -> bool:
+    entries = release.listing(place, patterns[0])
+    if len(patterns) == 1:
+        return bool(entries)
+    return any(_matches(release, entry, patterns[1:]) for entry in entries if entry.is_dir())
 
 
 def _another(release: Release, about: About) -> str:
@@ -195,7 +196,10 @@ def plan(
     check_markers(release, about)
     spool = _Spool(work / "plan")
     labels, tasks, frames, clips = set(), set(), 0, 0
-    for clip in module.read(release, options):
+    for whole in module.read(release, options):
+        clip = present(whole)
+        if clip is None:
+            continue
         _check(clip)
         group = clip.splits.get("all", "all")
         spool.add(group, clip.video, to_line(clip), _num_bytes(clip))
@@ -224,7 +228,11 @@ def plan(
                     )
                 )  # fmt: skip
     facts = {
-        "options": {name: str(value) for name, value in asdict(options).items()},
+        "options": {
+            # a path says nothing on another machine
+            name: value.name if isinstance(value, Path) else str(value)
+            for name, value in asdict(options).items()
+        },
         "missing": sorted(release.missing),
         "notes": {kind: asdict(noted) for kind, noted in sorted(release.notes.items())},
         "refused": sorted(release.refused),
@@ -439,7 +447,7 @@ class _Writing:
             face_boxes=[list(clip.boxes[place]) for place in places] if clip.boxes is not None else None,
             face_sources=["release"] * len(places) if clip.boxes is not None else None,
             audio=audio, stimulus=clip.stimulus_facts, captions=list(clip.captions),
-            labels={name: _cut(label, places) for name, label in clip.labels.items()},
+            labels={name: label_at(label, places) for name, label in clip.labels.items()},
             license=self._job.license,
             provenance={"importer": self._job.importer, **clip.facts, "source_paths": _sources(clip.media, places)},
         )  # fmt: skip
@@ -484,6 +492,7 @@ class _Writing:
     def other_tables(self, stem: str) -> dict[str, str]:
         out = Path(self._job.out)
         rows = {"sources": list(self._sources.values()), "captions": self._captions}
+        rows = {name: found for name, found in rows.items() if found}
         return {name: write_part(out, name, stem, make_table(found, schema_of(name))) for name, found in rows.items()}
 
 
@@ -529,15 +538,6 @@ def _times(clip: Clip, places: Sequence[int], pictures: Sequence[Picture]) -> li
     if all(picture.t_s is not None for picture in pictures):
         return [round(float(picture.t_s or 0.0), 6) for picture in pictures]
     return [round((clip.frames[place] - clip.first_frame_number) / (clip.fps or 1.0), 6) for place in places]
-
-
-def _cut(label: Label, places: Sequence[int]) -> Label:
-    if isinstance(label.mask, str):
-        return label
-    raw = [label.raw[place] for place in places] if label.raw is not None else None
-    raw = raw if raw is not None and any(code is not None for code in raw) else None
-    values, masks = [label.value[place] for place in places], [label.mask[place] for place in places]
-    return Label(space=label.space, value=values, mask=masks, raw=raw, rule=label.rule)
 
 
 def _sources(media: Media, places: Sequence[int]) -> list[str]:

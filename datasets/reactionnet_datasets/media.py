@@ -119,6 +119,8 @@ def read_pictures(root: Path, media: Media, role: str) -> Iterator[Picture | Med
     match media:
         case Pictures():
             for file in media.files:
+                if file is None:
+                    raise ValueError("a frame without a picture was not left out")
                 try:
                     data = read_file(root, file)
                     yield Picture(data=data, extension=check_picture(data, file.name))
