@@ -12,6 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
+EPSILON_S = 1e-6  # times are sums of fractions
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -63,13 +65,14 @@ def _settled(t_s: Sequence[float], first: int, stop: int, settle_s: float) -> in
     """The first place of a shot that lies `settle_s` behind its cut, but never past its middle."""
     middle = (first + stop - 1) // 2
     return next(
-        (place for place in range(first, middle) if t_s[place] - t_s[first] >= settle_s), middle if settle_s else first
+        (place for place in range(first, middle) if t_s[place] - t_s[first] > settle_s - EPSILON_S),
+        middle if settle_s else first,
     )
 
 
 def _spaced(t_s: Sequence[float], start: int, stop: int, every_s: float) -> list[int]:
     places = [start]
     for place in range(start + 1, stop):
-        if t_s[place] - t_s[places[-1]] >= every_s:
+        if t_s[place] - t_s[places[-1]] > every_s - EPSILON_S:
             places.append(place)
     return places

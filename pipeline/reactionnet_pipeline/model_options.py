@@ -79,7 +79,7 @@ def find_blip(option: str) -> Found | LeftOut:
     if option == AUTO:
         folder = _cached_snapshot(BLIP) or (_downloaded(BLIP) if hub_answers(BLIP) else None)
         if folder is None:
-            reason = f"{BLIP} lies in no cache, and the hub did not answer within {HUB_S:g} s"
+            reason = f"{BLIP} lies in no cache, and {_no_hub()}"
             return LeftOut(stage="captions", reason=reason, remedy=remedy)
         return _blip_in(folder, option, BLIP)
     if Path(option).is_dir():
@@ -89,8 +89,8 @@ def find_blip(option: str) -> Found | LeftOut:
     folder = _cached_snapshot(option) or (_downloaded(option) if hub_answers(option) else None)
     if folder is None:
         raise ValueError(
-            f"--caption-model {option}: it lies in no cache, and the hub did not offer it within {HUB_S:g} s;"
-            " check the name and the network, name a folder that holds it, or choose none"
+            f"--caption-model {option}: it lies in no cache, and {_no_hub()}; check the name and the network, name a"
+            " folder that holds it, or choose none"
         )
     return _blip_in(folder, option, option)
 
@@ -116,15 +116,28 @@ def _cached_snapshot(name: str) -> Path | None:
     return None
 
 
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def _no_hub() -> str:
+    if _offline():
+        return "HF_HUB_OFFLINE says not to ask the hub"
+    return f"the hub did not offer it within {HUB_S:g} s"
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+
+
 def hub_answers(name: str, within_s: float = HUB_S) -> bool:
     """Whether the hub has a model and says so in time. HF_HUB_OFFLINE=1 spares the question."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if _offline():
         return False
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     answers: list[bool] = []
 
     def ask() -> None:
-        request = urllib.request.Request(f"{endpoint}/{name}/resolve/main/config.json", method="HEAD")
+        request = urllib.request.Request(f"{_endpoint()}/{name}/resolve/main/config.json", method="HEAD")
         try:
             with urllib.request.urlopen(request, timeout=within_s) as answer:
                 answers.append(answer.status < 400)
@@ -145,9 +158,14 @@ def _downloaded(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        offered = [file.rfilename for file in HfApi().model_info(name, timeout=HUB_S).siblings or ()]
+        api = HfApi(endpoint=_endpoint())
+        offered = [file.rfilename for file in api.model_info(name, timeout=HUB_S).siblings or ()]
         spare = ["pytorch_model.bin"] if "model.safetensors" in offered else []
-        return Path(snapshot_download(name, allow_patterns=list(BLIP_FILES), ignore_patterns=spare, etag_timeout=HUB_S))
+        return Path(
+            snapshot_download(
+                name, endpoint=_endpoint(), etag_timeout=HUB_S, allow_patterns=list(BLIP_FILES), ignore_patterns=spare
+            )
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
             f"{name} cannot be fetched from the hub: {error}; run again to go on, or choose none"

@@ -7,6 +7,7 @@ import pytest
 from builds import RATIO, Built, Drawn, published, run_build, write_rows
 from reactionnet_pipeline import demo
 from reactionnet_pipeline.composing import compose, write_truth
+from tiny_models import tiny_blip, tiny_deepface
 
 KINDS = ("two_halves", "corner_with_border", "two_reactors")
 
@@ -42,3 +43,17 @@ def built(drawn, tmp_path_factory) -> Built:
     out = tmp_path_factory.mktemp("built") / "dataset"
     run_build(drawn.manifest, out, "--workers", "1", "--split-ratio", RATIO)
     return Built(out, published(out))
+
+
+@pytest.fixture(scope="session")
+def blip(tmp_path_factory):
+    """A folder with a tiny BLIP."""
+    return tiny_blip(tmp_path_factory.mktemp("models") / "blip")
+
+
+@pytest.fixture(scope="session")
+def deepface_home(tmp_path_factory):
+    """A folder as $DEEPFACE_HOME is, with tiny stand-ins for the four attribute nets."""
+    home = tmp_path_factory.mktemp("deepface")
+    tiny_deepface(home)
+    return home
