@@ -28,7 +28,7 @@ from reactionnet_pipeline.pose import head_pose
 from reactionnet_pipeline.records import Box, Face, Pane
 from reactionnet_pipeline.tracker import NAMES, Tracker, make_tracker
 
-VERSION = 2
+VERSION = 3
 DETECTED, TRACKED, INTERPOLATED = "detected", "tracked", "interpolated"
 SAME_IOU = 0.3  # a detection that shares this much with a followed face is that face
 NEAR = 1.5  # heights of the face that a person may have moved between two looks without a cut
@@ -156,6 +156,9 @@ class _Track:
 
     def sighted(self, frame: int, box: Box, score: float, min_score: float) -> None:
         self.box, self.last_frame, self.out_of_sight = box, frame, False
+        self.convinced_by(score, min_score)
+
+    def convinced_by(self, score: float, min_score: float) -> None:
         self.scores.append(score)
         if len(self.scores) == self.scores.maxlen:
             self.believed |= sum(self.scores) >= min_score * len(self.scores)
@@ -215,19 +218,22 @@ def _observe(frames, place: _Place, config: Config, fps: float, masked: Sequence
     }
     # how many sightings make half a second, not more than are seen before the first of them must be handed on
     life = min(config.max_gap, round(config.min_track_s * fps)) // every["follow"] + 1
-    cutter, people, shot, last = CutDetector(), _People(place, config, masked, life), 0, None
+    cutter, people, shot, last = CutDetector(), _People(place, config, masked, life, every["follow"]), 0, None
     unasked: list[_Moment] = []  # since the trackers or the detector were last asked
+    recent: deque[_Moment] = deque(maxlen=config.max_gap)  # of this shot; none of them is handed on yet
     for frame, time_s, rgb_HWC in frames:
         # a frame that was due but is missing from a damaged file is made good by the next one
         due = {name: last is None or frame // step > last // step for name, step in every.items()}
         cut = cutter.is_cut(thumbnail(rgb_HWC)) if cuts is None else frame in cuts
         shot += cut
+        if cut:
+            recent.clear()
         people.forget(frame)
         if due["search"]:
             people.watch(frame, rgb_HWC, cut)
         moment = _Moment(frame, time_s, rgb_HWC, shot)
         if due["detect"] or cut or (due["search"] and people.anyone_missing()):
-            people.detect(moment, unasked, cut, fill=due["detect"])
+            people.detect(moment, unasked, recent, cut, fill=due["detect"])
             unasked = []
         elif due["follow"] or people.anyone_lost():
             people.follow(moment, unasked)
@@ -235,14 +241,15 @@ def _observe(frames, place: _Place, config: Config, fps: float, masked: Sequence
         else:
             unasked.append(moment)
         last = frame
+        recent.append(moment)
         yield moment
 
 
 class _People:
     """Who is in the pane just now."""
 
-    def __init__(self, place: _Place, config: Config, masked: Sequence[Box], life: int):
-        self._place, self._config, self._masked, self._life = place, config, masked, life
+    def __init__(self, place: _Place, config: Config, masked: Sequence[Box], life: int, step: int):
+        self._place, self._config, self._masked, self._life, self._step = place, config, masked, life, step
         self._tracks: list[_Track] = []
         self._num_tracks = 0
         self._asked: int | None = None  # the frame for which trackers or detector were last asked
@@ -308,8 +315,13 @@ class _People:
                 self._tracks.remove(one.track)
         return kept
 
-    def detect(self, moment: _Moment, unasked: Sequence[_Moment], cut: bool, fill: bool) -> None:
-        """Search the pane and tell who is who. Whoever is not found is followed, but not across a cut."""
+    def detect(
+        self, moment: _Moment, unasked: Sequence[_Moment], recent: Sequence[_Moment], cut: bool, fill: bool
+    ) -> None:
+        """Search the pane and tell who is who. Whoever is not found is followed, but not across a cut.
+
+        Whoever is new is looked for in the `recent` moments of the shot as well: the search may have missed a face there.
+        """
         frame, rgb_HWC = moment.frame, moment.rgb_HWC
         if cut:
             for track in self._tracks:
@@ -339,6 +351,7 @@ class _People:
             taken = any(boxes[k].iou(one.box) > SAME_IOU for one in seen)
             if not taken:
                 seen.append(self._begin(frame, rgb_HWC, faces[k], boxes[k], colours[k]))
+                self._trace_back(seen[-1], recent)
         moment.seen = {one.track.number: one for one in seen}
 
     def _checked(self, track: _Track, frame: int, rgb_HWC: np.ndarray) -> _Seen | None:
@@ -358,6 +371,19 @@ class _People:
         self._num_tracks += 1
         self._tracks.append(track)
         return _Seen(track, box, face.score, DETECTED)
+
+    def _trace_back(self, found: _Seen, recent: Sequence[_Moment]) -> None:
+        box = found.box
+        for back, earlier in enumerate(reversed(recent), 1):
+            face = detector.look(earlier.rgb_HWC, [self._place.to_pane(box)])[0]
+            before = self._place.to_picture(face.box)
+            known = any(one.box.iou(before) > SAME_IOU for one in earlier.seen.values())
+            if face.score < self._config.keep_score or before.iou(box) < SAME_IOU or known or self._hidden(before):
+                break
+            box, found.track.first_frame = before, earlier.frame
+            earlier.seen[found.track.number] = _Seen(found.track, box, face.score, TRACKED)
+            if back % self._step == 0:
+                found.track.convinced_by(face.score, self._config.min_score)
 
     def _search(self, rgb_HWC: np.ndarray, fill: bool) -> list[Face]:
         """Faces in pixels of the pane's picture, from a search in a smaller one and a look in this one."""

@@ -52,6 +52,8 @@ def _local(source: Source, work: Path) -> Path:
         try:
             with fsspec.open(source.uri, "rb") as remote, atomic_file(folder) as (file, naming):
                 while piece := remote.read(8 << 20):
+                    if file.tell() + len(piece) > MAX_BYTES:
+                        raise SourceError(Code.TOO_LARGE, f"{redacted(source.uri)}: more than {MAX_BYTES:,} bytes")
                     file.write(piece)
                 naming.name = name
         except (OSError, ImportError, ValueError) as error:

@@ -20,6 +20,7 @@ from reactionnet_pipeline.seams import Rectangle
 # Where every pane shows a face that stays, confidence is this times how much less the stimulus looks like a reactor. A
 # talking head beside somebody who sits just as still differs by 0.02 to 0.08, with few samples by up to 0.1.
 AMBIGUITY = 2.4
+TILED = 0.85  # of a pane that several people's cells fill
 BLOCK = 4  # pixels; motion is judged on blocks so that noise averages out
 
 
@@ -223,8 +224,12 @@ def face_panes(look: _Look, faces: dict[int, list[Face]], config: Config) -> dic
         if len(times) >= needed:
             people.setdefault(host, []).append(box)
     for host, boxes in people.items():
-        if cells := _cells(host, boxes, look.rectangles, look.picture, config):
-            times = votes.pop(host)
+        # where one of several cells has found its own pane, the next one's may still be what holds them all
+        inner = [other for other in people if other != host and host in votes and _holds(host, other)]
+        together = [*boxes, *(box for other in inner for box in people[other])]
+        cells = _cells(host, together, look.rectangles, look.picture, config) if host in votes else []
+        if cells and (not inner or sum(cell.area for cell in cells) > TILED * host.area):
+            times = set().union(*(votes.pop(one) for one in (host, *inner) if one in votes))
             votes.update(dict.fromkeys(cells, times))
     for host in [host for host in votes if host != look.picture]:
         if cell := _without_plain_part(host, people.get(host, []), look):

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from reactionnet_pipeline import video
+from reactionnet_pipeline import detector, video
 from reactionnet_pipeline.follow import BURST, Config, colour_distance, describe_colours, follow_faces, match_people
 from reactionnet_pipeline.records import Box, Pane
 
@@ -243,3 +243,16 @@ def test_reactors_of_the_shared_videos_are_covered(shared, config):
                     people.setdefault((place, track), set()).add(face["subject_id"])
         assert np.mean(covered) >= (0.98 if config.tracker == "mtcnn" else 0.8), record["video_id"]
         assert all(len(subjects) == 1 for subjects in people.values()), record["video_id"]
+
+
+def test_a_face_that_the_search_missed_at_first_is_traced_back(one, monkeypatch):
+    """What finds nothing in the first frames of a shot, as MTCNN does now and then, must not cost these frames."""
+    calls, search = [], detector.detect_faces
+
+    def blind_at_first(*arguments, **more):
+        calls.append(1)
+        return [] if len(calls) < 3 else search(*arguments, **more)
+
+    monkeypatch.setattr(detector, "detect_faces", blind_at_first)
+    monkeypatch.setattr(detector, "detect_faces_hog", lambda *_: [])
+    assert tracks(followed(one)) == {0: list(range(75))}

@@ -165,3 +165,9 @@ def test_a_hundred_thousand_rows_are_planned_within_a_minute(tmp_path):
     write_plan(made, tmp_path / "work")
     assert time.process_time() - began < 60
     assert len(made.rows) == 100_000
+
+
+def test_a_tombstone_that_matches_nothing_is_named(tmp_path):
+    path = manifest(tmp_path, {"video_id": "good"}, {"video_id": "gone"})
+    said = "\n".join(notices(plan(path, Gate(tombstones=frozenset({"gone", "typo", "ab" * 32}))), SPLITS, "subject"))
+    assert "match no video_id: typo (1 in all)" in said
