@@ -84,7 +84,7 @@ def tiny_clip_text(out: Path) -> Path:
 
 
 def tiny_deepface(home: Path, seed: int = 0) -> Path:
-    """mean colour -> linear -> softmax, with the inputs and outputs of the real nets."""
+    """Mean colour (0 to 1, blue first) times 10 -> linear -> softmax, with the inputs and outputs of the real nets."""
     from onnx import TensorProto, helper, numpy_helper, save
 
     rng = np.random.default_rng(seed)
@@ -98,7 +98,7 @@ def tiny_deepface(home: Path, seed: int = 0) -> Path:
     ]:
         constants = {
             "axes": np.array([1, 2], "i8"),
-            "scale": np.array(255.0, "f4"),
+            "scale": np.array(0.1, "f4"),
             "W": rng.normal(size=(channels, classes)).astype("f4"),
             "b": rng.normal(size=classes).astype("f4"),
         }
