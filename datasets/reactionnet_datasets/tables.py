@@ -37,6 +37,11 @@ FRAMES: Columns = {
     "yaw": (pa.float32(), "head pose, degrees; positive turns the face to the right edge of the picture"),
     "pitch": (pa.float32(), "head pose, degrees; positive looks up"),
     "roll": (pa.float32(), "head pose, degrees; positive tilts clockwise"),
+    "gaze_yaw": (
+        pa.float32(),
+        "where the eyes turn in the head, degrees; positive to the right edge; null if not seen",
+    ),
+    "gaze_pitch": (pa.float32(), "where the eyes turn in the head, degrees; positive looks up; null if not seen"),
     "source_path": (pa.string(), "file the picture came from, relative to the release; null for built data"),
     "shard": (_WORD, "tar that holds the frame, relative to the data set's folder"),
     "member": (pa.string(), "member of the tar with the frame's face picture"),

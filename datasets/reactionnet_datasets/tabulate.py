@@ -70,6 +70,7 @@ def _frame_rows(
     chunk: Chunk, places: Mapping[str, Any], arrays: Mapping[str, bytes], shard: str, labels: tuple, tasks: tuple
 ) -> Iterator[dict[str, Any]]:
     pose = np.load(io.BytesIO(arrays["pose.npy"]), allow_pickle=False) if "pose.npy" in arrays else None
+    gaze = np.load(io.BytesIO(arrays["gaze.npy"]), allow_pickle=False) if "gaze.npy" in arrays else None
     picture = {suffix[:3]: suffix for suffix in places if ".reaction." in suffix}
     common = {
         **_ids(chunk),
@@ -92,6 +93,9 @@ def _frame_rows(
             row["face_source"] = chunk.face_sources[place]
         if pose is not None:
             row.update(zip(("yaw", "pitch", "roll"), map(float, pose[place]), strict=True))
+        if gaze is not None:
+            angles = (None if np.isnan(angle) else float(angle) for angle in gaze[place])
+            row.update(zip(("gaze_yaw", "gaze_pitch"), angles, strict=True))
         for name in labels:
             label = chunk.labels.get(name)
             if label is None:

@@ -185,6 +185,7 @@ class _Video:
             members = [
                 ("landmarks.npy", _npy(np.array([row["landmarks"] for row in chunk], np.float32).reshape(-1, 68, 2))),
                 ("pose.npy", _npy(np.array([row["pose"] for row in chunk], np.float32))),
+                ("gaze.npy", _npy(np.array([row["gaze"] for row in chunk], np.float32))),
             ]
             if samples is not None:
                 members.append(("audio.flac", _flac(samples)))

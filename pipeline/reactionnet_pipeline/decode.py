@@ -17,7 +17,7 @@ import pyarrow.ipc
 import simplejpeg
 
 from reactionnet_datasets.shards import atomic_file
-from reactionnet_pipeline import cuts, detector, follow, landmarks, pose, progress, tracker
+from reactionnet_pipeline import cuts, detector, follow, gaze, landmarks, pose, progress, tracker
 from reactionnet_pipeline.cache import cached, fingerprint, library_versions
 from reactionnet_pipeline.errors import Code, SourceError
 from reactionnet_pipeline.ingest import load_info
@@ -26,7 +26,7 @@ from reactionnet_pipeline.records import REACTION, STIMULUS, Pane, Segment, Segm
 from reactionnet_pipeline.video import VideoInfo, View, read_frames
 
 VERSION = 2
-VERSIONS = [VERSION, *(module.VERSION for module in (cuts, detector, follow, landmarks, pose, tracker))]
+VERSIONS = [VERSION, *(module.VERSION for module in (cuts, detector, follow, gaze, landmarks, pose, tracker))]
 PADDING_S = 1.0
 PROGRESS_EVERY = 32
 
@@ -55,6 +55,7 @@ FACES = pa.schema(
         ("landmarks", pa.list_(pa.float32(), 136)),  # pixels of the crop
         ("pose", pa.list_(pa.float32(), 3)),
         ("crop", pa.list_(pa.float64(), 6)),
+        ("gaze", pa.list_(pa.float32(), 2)),  # yaw, pitch; null where no picture is kept
         ("offset", pa.int64()),  # of the JPEG in the blob; null where no picture is kept
         ("size", pa.int64()),
     ]
@@ -139,13 +140,16 @@ def _decode(
             for number, (frame, t_s, found) in enumerate(results):
                 own = segment.first <= frame < segment.stop
                 for face in found:
-                    offset = size = None
+                    offset = size = seen_gaze = None
+                    in_crop_68x2 = _to_crop(face.landmarks_68x2, face.crop_matrix_2x3)
                     if own and keep[frame]:
                         offset, size = blob.add(_jpeg(face.crop_HWC, config.quality))
+                        found_gaze = gaze.find_gaze(face.crop_HWC, in_crop_68x2, (face.yaw, face.pitch, face.roll))
+                        seen_gaze = gaze.measured(found_gaze, face.crop_matrix_2x3, face.crop_HWC.shape[1])
                     faces.add(
                         pane=number, track=face.track, frame=frame, t_s=t_s, own=own,
                         box=[face.box.x, face.box.y, face.box.w, face.box.h], source=face.source, score=face.score,
-                        landmarks=_to_crop(face.landmarks_68x2, face.crop_matrix_2x3).ravel(),
+                        landmarks=in_crop_68x2.ravel(), gaze=seen_gaze,
                         pose=[face.yaw, face.pitch, face.roll], crop=face.crop_matrix_2x3.ravel(),
                         offset=offset, size=size,
                     )  # fmt: skip
