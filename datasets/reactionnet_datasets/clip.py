@@ -6,7 +6,7 @@ wait on disk and travel to other processes. Letters: T frames, N points.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -232,7 +232,7 @@ def to_line(clip: Clip) -> str:
     content = {name: getattr(clip, name) for name in Clip.__dataclass_fields__}
     content["media"], content["stimulus"] = _plain(clip.media), _plain(clip.stimulus)
     content["streams"] = {name: _plain(stream) for name, stream in clip.streams.items()}
-    content["sound"] = asdict(clip.sound) if clip.sound else None
+    content["sound"] = vars(clip.sound) if clip.sound else None
     content["labels"] = {name: _plain_label(label) for name, label in clip.labels.items()}
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_number)
 
@@ -256,7 +256,14 @@ def _number(value: Any) -> Any:
 
 
 def _plain(thing: Any) -> Any:
-    return None if thing is None else {"kind": type(thing).__name__, **asdict(thing)}
+    if thing is None:
+        return None
+    content = {"kind": type(thing).__name__, **vars(thing)}  # `asdict` would copy every number
+    if "files" in content:
+        content["files"] = [vars(file) if file else None for file in thing.files]
+    if "file" in content:
+        content["file"] = vars(thing.file)
+    return content
 
 
 def _full(content: Any) -> Any:

@@ -409,6 +409,8 @@ class _Writing:
                     yield self._record(clip, run, places, pictures, sound)
                 if self._on_frames:
                     self._on_frames(len(places))
+        for _ in stream:
+            pass  # a decoder's answer is read to its end, or it would have to be started anew
 
     def _undecodable(self, clip: Clip) -> frozenset[int]:
         """Places whose pictures do not decode: found in a pass of its own, since a record says how long its clip is."""

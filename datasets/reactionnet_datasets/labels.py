@@ -67,6 +67,8 @@ ALIASES = {
     "empathic pain": "empathic_pain",
     "doubt/confusion": "doubt_confusion",
     "self-made video": "self_made_video",
+    "self-made": "self_made_video",
+    "self_made": "self_made_video",
     "interview/public speech": "interview",
 }
 # ReactionNet codes these 17 action units.

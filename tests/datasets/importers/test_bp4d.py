@@ -116,10 +116,10 @@ def test_tables_out_of_order_are_refused(own, tmp_path, old, new, message):
 
 def test_bp4d_plus_is_not_taken_for_bp4d(tmp_path):
     release = write_bp4d_plus(tmp_path / "release")
-    with pytest.raises(ReleaseError, match="it looks like bp4d_plus|is that the ROOT you mean"):
+    with pytest.raises(ReleaseError, match=r"it looks like bp4d_plus|is that the ROOT you mean"):
         run_import("bp4d", release, tmp_path / "out")
     (release / "RawData/2D+3D/F001/T2/0000.jpg").unlink()
-    with pytest.raises(ReleaseError, match="that is how BP4D\\+ codes"):
+    with pytest.raises(ReleaseError, match=r"that is how BP4D\+ codes"):
         run_import("bp4d", release / "RawData", tmp_path / "out")
 
 

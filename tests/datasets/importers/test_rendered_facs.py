@@ -1,0 +1,90 @@
+"""Run on the real thing: six clips of the shared RenderedFACS, held against its own tables."""
+
+import csv
+import io
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from checks import check_importer, chunks_of, frame_rows, read_member, run_import
+from reactionnet_datasets.release import MissingMediaError, ReleaseError
+
+VIDEOS = ("S000_0", "S006_3", "S047_5")
+
+
+@pytest.fixture(scope="module")
+def release(shared, tmp_path_factory):
+    """Three clips of the 288."""
+    whole, root = shared / "rendered_facs", tmp_path_factory.mktemp("rendered")
+    table = pq.read_table(whole / "labels.parquet")
+    keep = np.isin(np.asarray(table["video_id"].to_pylist()), VIDEOS)
+    pq.write_table(table.filter(keep), root / "labels.parquet")
+    with np.load(whole / "landmarks.npz") as arrays:
+        np.savez(root / "landmarks.npz", **{name: arrays[name][keep] for name in ("landmarks", "video_id", "frame")})
+    with (whole / "videos.csv").open() as file:
+        header, *rows = list(csv.reader(file))
+    with (root / "videos.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([header, *(row for row in rows if row[0] in VIDEOS)])
+    for folder, name in (("videos", "{}.mp4"), ("stimuli", "{}_stim.mp4")):
+        (root / folder).mkdir()
+        for video in VIDEOS:
+            shutil.copy(whole / folder / name.format(video), root / folder)
+    return root
+
+
+def test_conforms_to_its_own_tables(release, tmp_path):
+    table = pq.read_table(release / "labels.parquet").to_pylist()
+    golden = [
+        {
+            "video_id": row["video_id"], "frame": row["frame"], "t_s": round(row["frame"] / 25, 5),
+            "au_int_12": round(round(row["AU12"], 4), 5), "expression": row["expression"], "scene_mask": "valid",
+            "split_all": {"S000": "train", "S006": "val", "S047": "test"}[row["subject_id"]],
+        }
+        for row in table
+    ]  # fmt: skip
+    out = check_importer("rendered_facs", release, tmp_path, _as_stored(golden), lambda row: None)
+    rows = frame_rows(out)
+    assert Image.open(io.BytesIO(read_member(out, rows[0]))).size == (256, 256)
+    assert Image.open(io.BytesIO(read_member(out, rows[0], "stimulus"))).size == (160, 160)
+    chunk, arrays = next((c, a) for c, a in chunks_of(out) if c.video_id == "S006_3")
+    first = next(n for n, row in enumerate(table) if row["video_id"] == "S006_3")
+    with np.load(release / "landmarks.npz") as points:
+        np.testing.assert_allclose(
+            np.load(io.BytesIO(arrays["landmarks.npy"])), points["landmarks"][first : first + 48], atol=1e-3
+        )
+    np.testing.assert_allclose(np.load(io.BytesIO(arrays["pose.npy"]))[5, 0], table[first + 5]["yaw"], atol=1e-3)
+    assert chunk.captions[0]["text"] == table[first]["caption"]
+    assert chunk.stimulus["stimulus_id"] == table[first]["stimulus_id"]
+
+
+def _as_stored(golden):
+    return [{**row, "au_int_12": round(float(np.float32(row["au_int_12"])), 5)} for row in golden]
+
+
+def test_pictures_belong_to_their_frames(release, tmp_path):
+    """The decoded frame is nearer to its picture than the frames a few steps away are."""
+    import av
+
+    run_import("rendered_facs", release, tmp_path / "out")
+    rows = [row for row in frame_rows(tmp_path / "out") if row["video_id"] == "S047_5"]
+    with av.open(str(release / "videos/S047_5.mp4")) as container:
+        truth = [frame.to_ndarray(format="gray").astype(float) for frame in container.decode(video=0)]
+    for place in (0, 20, 47):
+        picture = np.asarray(Image.open(io.BytesIO(read_member(tmp_path / "out", rows[place]))).convert("L"), float)
+        errors = [np.abs(picture - frame).mean() for frame in truth]
+        assert int(np.argmin(errors)) == place
+
+
+def test_a_release_that_lacks_a_video_or_a_row_is_refused(release, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(release, own)
+    (own / "stimuli/S006_3_stim.mp4").unlink()
+    with pytest.raises(MissingMediaError, match=r"stimuli/S006_3_stim.mp4"):
+        run_import("rendered_facs", own, tmp_path / "out")
+    table = pq.read_table(own / "labels.parquet")
+    pq.write_table(table.slice(1), own / "labels.parquet")
+    with pytest.raises(ReleaseError, match=r"rows of landmarks.npz are not those"):
+        run_import("rendered_facs", own, tmp_path / "out")
