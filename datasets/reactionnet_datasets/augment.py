@@ -5,7 +5,8 @@ colours change. Mirroring exchanges left and right landmarks by name, so that po
 subject's right eye. Letters: T frames, H, W, 3; points are x, y in pixels, a pixel's centre at whole numbers.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from PIL import Image
@@ -66,7 +67,13 @@ class Augment:
 
     def draw(self, height: int, width: int, random: np.random.Generator) -> "View":
         """A view of pictures of this size. ValueError where the crop is larger than the picture."""
-        draws = random.random(8) if self.random else np.full(8, 0.5)
+        return self._view_of(height, width, random.random(8)) if self.random else self.middle(height, width)
+
+    def middle(self, height: int, width: int) -> "View":
+        """What is shown where nothing is drawn."""
+        return replace(self, random=False)._view_of(height, width, np.full(8, 0.5))
+
+    def _view_of(self, height: int, width: int, draws: np.ndarray) -> "View":
         x, y, w, h = 0.0, 0.0, float(width), float(height)
         out_w, out_h = width, height
         if self.resize is not None:
@@ -118,7 +125,7 @@ class View:
     contrast: float = 1.0
     saturation: float = 1.0
 
-    @property
+    @cached_property
     def is_whole(self) -> bool:
         """Whether a picture of the output's size needs no change of place."""
         return not self.mirrored and (self.x, self.y, self.w, self.h) == (0, 0, self.out_w, self.out_h)
@@ -130,8 +137,10 @@ class View:
 
     def scaled(self, factor: int) -> "View":
         """The same view of pictures that were decoded at 1/factor of their size."""
+        if factor == 1:
+            return self
         shrunk = {name: getattr(self, name) / factor for name in ("x", "y", "w", "h")}
-        return View(**{**vars(self), **shrunk})
+        return View(**{**asdict(self), **shrunk})
 
     def show(self, picture: np.ndarray, out: np.ndarray) -> None:
         """Write a picture (H, W, 3), as seen in this view, to `out` (out_h, out_w, 3). Colours stay."""

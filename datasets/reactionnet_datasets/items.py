@@ -8,17 +8,19 @@ N landmarks, S samples of sound.
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from reactionnet_datasets.augment import Augment, View, inner_landmarks
+from reactionnet_datasets.buffers import Pool
 from reactionnet_datasets.catalog import Catalog
-from reactionnet_datasets.pictures import decode, picture_size
-from reactionnet_datasets.records import SOUND_RATE, Parsed, Records, Wanted
+from reactionnet_datasets.pictures import decode
+from reactionnet_datasets.records import SOUND_RATE, Parsed, Records, Run, Wanted, check_name
 from reactionnet_datasets.rules import Rule
+from reactionnet_datasets.shards import BLOCK
 from reactionnet_datasets.storage import ShardError
 from reactionnet_datasets.windows import Windows
 
@@ -73,12 +75,12 @@ class Recipe:
 class Batch:
     """Arrays of one batch while it is being filled. `lengths` are the frames of each item.
 
-    `shared` puts pictures into memory that worker processes hand over without a copy.
+    Pictures come from `pool`; without one they lie in memory that worker processes hand over without a copy.
     """
 
-    def __init__(self, recipe: Recipe, lengths: Sequence[int], length: int | None, *, shared: bool = False):
+    def __init__(self, recipe: Recipe, lengths: Sequence[int], length: int | None, pool: Pool | None):
         self.num, self.length = len(lengths), length or max(lengths)
-        self._shared = shared
+        self._pool = pool
         self._lock = threading.Lock()
         self.arrays: dict[str, np.ndarray] = {}
         self._tensors: dict[str, torch.Tensor] = {}
@@ -100,13 +102,8 @@ class Batch:
 
     def pictures(self, name: str, view: View) -> np.ndarray:
         """(B, T, H, W, 3), allocated by the first who asks. ValueError where another size was asked for before."""
-        with self._lock:
-            if name not in self.arrays:
-                shape = (self.num, self.length, view.out_h, view.out_w, 3)
-                self._tensors[name] = _empty(shape, self._shared)
-                self.arrays[name] = self._tensors[name].numpy()
-                if name == "stimulus":
-                    self.arrays["stimulus_mask"] = np.zeros((self.num, self.length), bool)
+        if name not in self.arrays:
+            self._allocate(name, view)
         found = self.arrays[name]
         if found.shape[2:4] != (view.out_h, view.out_w):
             raise ValueError(
@@ -114,6 +111,15 @@ class Batch:
                 f"them to one size by augment{'_stimulus' if name == 'stimulus' else ''}=Augment(resize=..., crop=...)"
             )
         return found
+
+    def _allocate(self, name: str, view: View) -> None:
+        with self._lock:
+            if name not in self.arrays:
+                shape = (self.num, self.length, view.out_h, view.out_w, 3)
+                self._tensors[name] = self._pool.empty(shape) if self._pool else _shared(shape)
+                if name == "stimulus":
+                    self.arrays["stimulus_mask"] = np.zeros((self.num, self.length), bool)
+                self.arrays[name] = self._tensors[name].numpy()  # last: others take its presence for all
 
     def array(self, name: str, like: np.ndarray) -> np.ndarray:
         """(B, T, ...) of NaN (0 for whole numbers), allocated by the first who asks."""
@@ -126,6 +132,12 @@ class Batch:
         if found.shape[2:] != like.shape[1:]:
             raise ValueError(f"{name} has {like.shape[1:]} a frame, others of its batch {found.shape[2:]}")
         return found
+
+    def fail(self, slot: int, error: ShardError, skip: bool) -> None:
+        """Note that an item cannot be had, or raise."""
+        if not skip:
+            raise error
+        self.failed[slot] = error
 
     def finish(self, recipe: Recipe, *, single: bool) -> dict[str, Any]:
         """What is delivered: tensors, and lists of B for texts. With `single`, of its only item without the B."""
@@ -154,9 +166,7 @@ class Batch:
         return _only(item) if single else item
 
 
-def _empty(shape: tuple[int, ...], shared: bool) -> torch.Tensor:
-    if not shared:
-        return torch.empty(shape, dtype=torch.uint8)
+def _shared(shape: tuple[int, ...]) -> torch.Tensor:
     storage = torch.UntypedStorage._new_shared(int(np.prod(shape)))
     return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)  # type: ignore[call-overload]
 
@@ -173,125 +183,216 @@ def _only(item: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _only(value) if isinstance(value, dict) else value[0] for name, value in item.items()}
 
 
+class Piece(NamedTuple):
+    """A chunk, places in it, and places in the item: slices, or arrays of as many."""
+
+    parsed: Parsed
+    places: Any
+    out: Any
+
+
+class Task(NamedTuple):
+    """One item to read: frames `start` to before `end` of a clip, of which `length` are delivered."""
+
+    reader: "Reader"
+    clip: int
+    start: int
+    end: int
+    length: int
+
+
+class _Shown(NamedTuple):
+    """Pictures to decode into `out` (T, H, W, 3): `slots` are their frames, in the order of the runs' members."""
+
+    runs: list[Run]
+    slots: Sequence[int]
+    size: tuple[int, int]
+    view: View
+    out: np.ndarray
+
+
+class _Found(NamedTuple):
+    """An item of which everything but the pictures is at hand."""
+
+    slot: int
+    task: Task
+    pieces: list[Piece]
+    shown: list[_Shown]
+    view: View | None
+
+
 class Reader:
     """Fills places of batches from one catalog."""
 
     def __init__(self, catalog: Catalog, windows: Windows, recipe: Recipe):
         self.catalog, self.windows, self.recipe = catalog, windows, recipe
         self.records = Records(catalog, recipe.wanted())
+        self._arrays = recipe.arrays
+        self._views: dict[tuple[str, tuple[int, int]], View] = {}
 
-    def length(self, item: int) -> int:
-        """Frames of an item."""
-        _, start, end = self.windows.span(item)
-        return min(end - start, self.windows.num_frames or end - start)
+    def tasks(self, items: np.ndarray) -> list[Task]:
+        """What is to be read for these items."""
+        clips, starts, ends = self.windows.spans(items)
+        lengths = self.windows.lengths(starts, ends)
+        rows = zip(clips.tolist(), starts.tolist(), ends.tolist(), lengths.tolist(), strict=True)
+        return [Task(self, *row) for row in rows]
 
-    def fill(self, batch: Batch, slot: int, item: int, random: Callable[[], np.random.Generator]) -> None:
-        """Read one item into a place of a batch. ShardError where a record is damaged."""
-        recipe, catalog = self.recipe, self.catalog
-        clip, start, end = self.windows.span(item)
-        jitter = random() if recipe.jitter and self.windows.num_frames else None
-        frames = self.windows.frames(start, end, jitter)
-        pieces = list(self._pieces(clip, frames))
-        view: View | None = None
+    def fill(
+        self, batch: Batch, work: Sequence[tuple[int, Task]], random: Callable[[int], np.random.Generator], *, skip: bool
+    ) -> None:
+        """Read items into their places (slots) of a batch. `random(slot)` gives an item's own draws.
+
+        Raises ShardError where a record is damaged; with `skip` it is kept in `batch.failed` instead. First all is found
+        out about the pictures, then they are decoded in one tight loop, which leaves the processor's caches to the decoder.
+        """
+        found: list[_Found] = []
+        for slot, task in work:
+            try:
+                found.append(self._find(batch, slot, task, partial(random, slot)))
+            except ShardError as error:
+                batch.fail(slot, error, skip)
+        for one in found:
+            try:
+                for show in one.shown:
+                    self._decode(show)
+                self._fill(batch, one)
+            except ShardError as error:
+                batch.fail(one.slot, error, skip)
+
+    def _find(self, batch: Batch, slot: int, task: Task, random: Callable[[], np.random.Generator]) -> "_Found":
+        """The chunks that an item touches, and its pictures; their places in the batch are allocated."""
+        recipe = self.recipe
+        frames = None  # all of them
+        if task.length < task.end - task.start:
+            frames = self.windows.frames(task.start, task.end, random() if recipe.jitter else None)
+        pieces = self._pieces(task.clip, task.start, task.end, frames)
+        shown = []
         if "frames" in recipe.fields:
-            view = self._decode(batch, "frames", "reaction", slot, pieces, recipe.augment, random)
-        if "stimulus" in recipe.fields:
-            self._stimulus(batch, slot, clip, pieces, random)
-        first = pieces[0][0]
+            shown.append(self._show(batch, "frames", "reaction", slot, pieces, recipe.augment, random))
+        if "stimulus" in recipe.fields and (earlier := self._earlier_pieces(task.clip, pieces)):
+            shown.append(self._show(batch, "stimulus", "stimulus", slot, earlier, recipe.augment_stimulus, random))
+            for _, _, out in earlier:
+                batch.arrays["stimulus_mask"][slot, out] = True
+        view = shown[0].view if "frames" in recipe.fields else None
+        return _Found(slot, task, pieces, shown, view)
+
+    def _fill(self, batch: Batch, found: "_Found") -> None:
+        """Everything but the pictures."""
+        recipe, slot, pieces = self.recipe, found.slot, found.pieces
+        first = pieces[0].parsed
+        t_s, numbers = batch.arrays["t_s"][slot], batch.arrays["frame"][slot]
         for parsed, places, out in pieces:
-            batch.arrays["t_s"][slot, out] = parsed.t_s[places]
-            batch.arrays["frame"][slot, out] = parsed.frames[places]
+            t_s[out] = parsed.t_s[places]
+            numbers[out] = parsed.frames[places]
             for rule in recipe.rules:
                 targets, valid = parsed.labels[rule.target]
                 if not rule.of_a_clip:
                     batch.labels[rule.target][slot, out] = targets[places]
                     batch.labels[f"{rule.target}_mask"][slot, out] = valid[places]
-            for name in recipe.arrays:
+            for name in self._arrays:
                 values = self._array(parsed, name)
-                batch.array(name, values)[slot, out] = _moved(name, values[places], view)
+                batch.array(name, values)[slot, out] = _moved(name, values[places], found.view)
         for rule in recipe.rules:
             if rule.of_a_clip:
                 _first_valid(batch, slot, rule, pieces)
-        number = int(first.frames[pieces[0][1]][0])
-        batch.keys[slot] = f"{first.key.rpartition('-')[0]}-{number:06d}"
+        batch.keys[slot] = f"{first.stem}-{numbers[0]:06d}"
         if "caption" in recipe.fields:
-            batch.texts[slot] = _caption(first, float(batch.arrays["t_s"][slot, 0]))
+            batch.texts[slot] = _caption(first, float(t_s[0]))
         if "audio" in recipe.fields:
-            batch.sounds[slot] = self._sound(clip, start, end)
+            batch.sounds[slot] = self._sound(found.task.clip, found.task.start, found.task.end)
         if "meta" in recipe.fields:
-            batch.metas[slot] = {**first.meta, "shard": catalog.shards[first.shard].path}
+            batch.metas[slot] = {**first.meta, "shard": self.catalog.shards[first.shard].path}
 
-    def _pieces(self, clip: int, frames: np.ndarray) -> list[tuple[Parsed, Any, slice]]:
-        """The chunks that hold these frames of a clip: chunk, places within it, places within the item."""
+    def _pieces(self, clip: int, start: int, end: int, frames: np.ndarray | None = None) -> list[Piece]:
+        """The chunks that hold frames of a clip: all from `start` to before `end`, or those of `frames` (ascending)."""
         low, high = int(self.catalog.clip_first[clip]), int(self.catalog.clip_first[clip + 1])
-        if high - low == 1:
-            return [(self.records.parsed(low), frames, slice(0, len(frames)))]
         firsts = self.catalog.chunk_place[low:high]
-        pieces = []
-        cuts = [*np.searchsorted(frames, firsts).tolist(), len(frames)]
-        for chunk, (begin, end) in enumerate(pairwise(cuts)):
-            if end > begin:
-                places = frames[begin:end] - firsts[chunk]
-                pieces.append((self.records.parsed(low + chunk), places, slice(begin, end)))
+        chunk = int(firsts.searchsorted(start, side="right")) - 1 if high - low > 1 else 0
+        pieces: list[Piece] = []
+        done = 0
+        while done < (end - start if frames is None else len(frames)):
+            parsed = self.records.parsed(low + chunk)
+            first = int(firsts[chunk])
+            past = first + parsed.num
+            if frames is None:
+                begin, stop = start + done, min(past, end)
+                pieces.append(Piece(parsed, slice(begin - first, stop - first), slice(done, stop - start)))
+                done = stop - start
+            elif frames[done] < past:
+                stop = int(frames.searchsorted(past))
+                pieces.append(Piece(parsed, frames[done:stop] - first, slice(done, stop)))
+                done = stop
+            chunk += 1
         return pieces
 
-    def _decode(
+    def _show(
         self,
         batch: Batch,
         name: str,
         role: str,
         slot: int,
-        pieces: Sequence[tuple[Parsed, Any, slice | Sequence[int]]],
+        pieces: Sequence[Piece],
         augment: Augment | None,
         random: Callable[[], np.random.Generator],
-    ) -> View:
-        """Decode the pictures of all pieces into the batch, all in one view."""
-        size: tuple[int, int] | None = None
-        out: np.ndarray | None = None
-        for parsed, places, where in pieces:
-            slots = range(where.start, where.stop) if isinstance(where, slice) else where
-            for (data, member), at in zip(self.records.pictures(parsed, role, places), slots, strict=True):
-                if size is None or out is None:
-                    size = picture_size(data, member)
-                    view = _view(augment, size, random)
-                    out = batch.pictures(name, view)[slot]
-                    if sum(len(places) for _, places, _ in pieces) < len(out):
-                        out[~_filled(out, pieces)] = 0
-                decode(data, member, size, view, out[at])
-        assert out is not None
+    ) -> "_Shown":
+        """Which pictures go where in the batch, all of an item in one view."""
+        runs = [run for parsed, places, _ in pieces for run in self.records.runs(parsed, role, places)]
+        size = self.records.picture_size(pieces[0].parsed, role, runs[0])
+        view = self._view(name, augment, size, random)
+        out = batch.pictures(name, view)[slot]
+        slots: Sequence[int]
+        if isinstance(pieces[0].out, slice):  # one piece follows the other
+            slots = range(pieces[0].out.start, pieces[-1].out.stop)
+        else:
+            slots = [place for piece in pieces for place in piece.out]
+        if len(slots) < len(out):
+            blank = np.ones(len(out), bool)
+            blank[slots] = False
+            out[blank] = 0
+        return _Shown(runs, slots, size, view, out)
+
+    def _decode(self, shown: "_Shown") -> None:
+        read, size, view, out = self.catalog.storage.read, shown.size, shown.view, shown.out
+        slots = iter(shown.slots)
+        for path, start, num_bytes, members in shown.runs:
+            data = memoryview(read(path, start, num_bytes))
+            for begin, end, name in members:
+                check_name(data, begin, name, path)
+                decode(data[begin + BLOCK : end], name, size, view, out[next(slots)])
         if view.changes_colours:
-            filled = _filled(out, pieces)
-            seen = out[filled]
+            seen = out[shown.slots]
             view.recolour(seen)
-            out[filled] = seen
+            out[shown.slots] = seen
+
+    def _view(
+        self, name: str, augment: Augment | None, size: tuple[int, int], random: Callable[[], np.random.Generator]
+    ) -> View:
+        if augment is not None and augment.random:
+            return augment.draw(*size, random())
+        view = self._views.get((name, size))
+        if view is None:
+            height, width = size
+            whole = View(x=0, y=0, w=width, h=height, out_w=width, out_h=height)
+            view = self._views[name, size] = augment.middle(height, width) if augment else whole
         return view
 
-    def _stimulus(
-        self, batch: Batch, slot: int, clip: int, pieces: Sequence[tuple[Parsed, Any, slice]], random: Any
-    ) -> None:
-        """What was watched `delay_s` before each frame; masked before the clip begins and where nothing was stored."""
-        wanted = [
-            (parsed, int(place), at)
-            for piece, places, out in pieces
-            for at, (parsed, place) in enumerate(self._earlier(clip, piece, places), start=out.start)
-            if parsed is not None and parsed.pictures["stimulus"].row[place] >= 0
-        ]
-        if not wanted:
-            return
-        grouped: list[tuple[Parsed, list[int], list[int]]] = []
-        for parsed, place, at in wanted:
-            if grouped and grouped[-1][0] is parsed:
-                grouped[-1][1].append(place)
-                grouped[-1][2].append(at)
-            else:
-                grouped.append((parsed, [place], [at]))
-        self._decode(batch, "stimulus", "stimulus", slot, grouped, self.recipe.augment_stimulus, random)
-        batch.arrays["stimulus_mask"][slot, [at for _, _, at in wanted]] = True
+    def _earlier_pieces(self, clip: int, pieces: Sequence[Piece]) -> list[Piece]:
+        """Where the stimulus of each frame lies; those before the clip begins, or not stored, are left out."""
+        earlier: list[Piece] = []
+        for piece, places, out in pieces:
+            for at, (parsed, place) in enumerate(self._earlier(clip, piece, places), start=out.start):
+                if parsed is None or parsed.pictures["stimulus"].row[place] < 0:
+                    continue
+                if not earlier or earlier[-1].parsed is not parsed:
+                    earlier.append(Piece(parsed, [], []))
+                earlier[-1].places.append(place)
+                earlier[-1].out.append(at)
+        return earlier
 
     def _earlier(self, clip: int, parsed: Parsed, places: Any) -> list[tuple[Parsed | None, int]]:
         delay_s = self.recipe.delay_s
         if delay_s == 0:
-            return [(parsed, int(place)) for place in places]
+            return [(parsed, int(place)) for place in np.arange(parsed.num)[places]]
         times = parsed.t_s[places] - delay_s
         chunks = [parsed]
         while chunks[0].t_s[0] > times[0] and chunks[0].chunk > self.catalog.clip_first[clip]:
@@ -323,9 +424,9 @@ class Reader:
 
     def _sound(self, clip: int, start: int, end: int) -> np.ndarray:
         """All sound of a span (S,), float32 in -1 to 1; silence where a record has none in between."""
-        parts = self._pieces(clip, np.arange(start, end))
+        parts = self._pieces(clip, start, end)
         first, last = parts[0][0], parts[-1][0]
-        start_s, end_s = first.t_s[parts[0][1][0]], last.t_s[parts[-1][1][-1]]
+        start_s, end_s = first.t_s[parts[0].places][0], last.t_s[parts[-1].places][-1]
         begun = np.concatenate([parsed.t_s[places] for parsed, places, _ in parts])
         end_s += float(np.median(np.diff(begun))) if len(begun) > 1 else _frame_s(first)
         sound = np.zeros(round((end_s - start_s) * SOUND_RATE), np.float32)
@@ -346,24 +447,6 @@ def _frame_s(parsed: Parsed) -> float:
     return float(np.median(np.diff(parsed.t_s))) if parsed.num > 1 else 0.0
 
 
-def _view(augment: Augment | None, size: tuple[int, int], random: Callable[[], np.random.Generator]) -> View:
-    height, width = size
-    if augment is None:
-        return View(x=0, y=0, w=width, h=height, out_w=width, out_h=height)
-    return augment.draw(height, width, random() if augment.random else _NEVER_ASKED)
-
-
-_NEVER_ASKED = np.random.default_rng(0)  # stands where nothing is drawn
-
-
-def _filled(out: np.ndarray, pieces: Sequence[tuple[Any, Any, Any]]) -> np.ndarray:
-    """Which frames get a picture; the others are blank, and their mask is false."""
-    filled = np.zeros(len(out), bool)
-    for _, _, where in pieces:
-        filled[where] = True
-    return filled
-
-
 def _moved(name: str, values: np.ndarray, view: View | None) -> np.ndarray:
     if view is None:
         return values
@@ -374,7 +457,7 @@ def _moved(name: str, values: np.ndarray, view: View | None) -> np.ndarray:
     return view.move_pose(values) if name == "pose" else values
 
 
-def _first_valid(batch: Batch, slot: int, rule: Rule, pieces: Sequence[tuple[Parsed, Any, slice]]) -> None:
+def _first_valid(batch: Batch, slot: int, rule: Rule, pieces: Sequence[Piece]) -> None:
     """A clip-wide target: stored once, or a frame each, of which the first valid one counts."""
     for parsed, places, _ in pieces:
         targets, valid = parsed.labels[rule.target]

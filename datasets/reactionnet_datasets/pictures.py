@@ -16,14 +16,14 @@ from reactionnet_datasets.augment import View
 from reactionnet_datasets.storage import ShardError
 
 MAX_SIDE = 16384
-_JPEG = (b".jpg", b".jpeg")
+_JPEG = (b".jpg", b".jpeg", b".JPG", b".JPEG")
 _scratch = threading.local()
 
 
 def picture_size(data: bytes | memoryview, name: bytes) -> tuple[int, int]:
     """Height and width, from the header alone. ShardError where it is no picture or larger than `MAX_SIDE`."""
     try:
-        if name.lower().endswith(_JPEG):
+        if name.endswith(_JPEG):
             height, width = simplejpeg.decode_jpeg_header(data)[:2]
         else:
             width, height = Image.open(io.BytesIO(data)).size
@@ -39,33 +39,40 @@ def decode(data: bytes | memoryview, name: bytes, size: tuple[int, int], view: V
 
     ShardError, with the member's name, where it is damaged; ValueError where it has another size than its neighbours.
     """
-    if not name.lower().endswith(_JPEG):
+    if not name.endswith(_JPEG):
         view.show(_by_pillow(data, name, size), out)
+        return
+    if view.is_whole:
+        _decode_jpeg(data, name, size, 1, out)
         return
     factor = 1
     while factor < 8 and 2 * factor * view.out_w <= view.w and 2 * factor * view.out_h <= view.h:
         factor *= 2
-    direct = factor == 1 and view.is_whole
-    buffer = out if direct else _buffer(size)
-    height, width = size
+    view.scaled(factor).show(_decode_jpeg(data, name, size, factor, _buffer(size)), out)
+
+
+def _decode_jpeg(
+    data: bytes | memoryview, name: bytes, size: tuple[int, int], factor: int, buffer: np.ndarray | bytearray
+) -> np.ndarray:
+    """Decode to `buffer` at 1/factor of the size."""
+    expected = size if factor == 1 else (-(-size[0] // factor), -(-size[1] // factor))
     try:
         if factor == 1:
             picture = simplejpeg.decode_jpeg(data, "RGB", buffer=buffer)
         else:
-            least = (-(-height // factor), -(-width // factor))
-            picture = simplejpeg.decode_jpeg(data, "RGB", False, False, *least, factor, buffer=buffer)
+            picture = simplejpeg.decode_jpeg(data, "RGB", False, False, *expected, factor, buffer=buffer)
     except ValueError as error:
         found = picture_size(data, name)
         if found != size:
             raise _differs(name, found, size) from error
-        if simplejpeg.decode_jpeg_header(data)[2] in ("CMYK", "YCCK"):
-            view.show(_by_pillow(data, name, size), out)
-            return
-        raise ShardError(f"{name.decode()} is damaged: {error}") from error
-    if picture.shape[:2] != (-(-height // factor), -(-width // factor)):
+        if simplejpeg.decode_jpeg_header(data)[2] not in ("CMYK", "YCCK"):
+            raise ShardError(f"{name.decode()} is damaged: {error}") from error
+        picture = np.frombuffer(buffer, np.uint8, size[0] * size[1] * 3).reshape(*size, 3)
+        picture[...] = _by_pillow(data, name, size)
+        return picture[::factor, ::factor]
+    if picture.shape[:2] != expected:
         raise _differs(name, picture_size(data, name), size)
-    if not direct:
-        view.scaled(factor).show(picture, out)
+    return picture
 
 
 def _differs(name: bytes, found: tuple[int, int], size: tuple[int, int]) -> ValueError:

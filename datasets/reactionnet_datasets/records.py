@@ -10,13 +10,15 @@ import io
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from reactionnet_datasets.catalog import Catalog
+from reactionnet_datasets.pictures import picture_size
 from reactionnet_datasets.rules import Rule, Values
 from reactionnet_datasets.sample import SCHEMA
 from reactionnet_datasets.shards import BLOCK
@@ -24,17 +26,21 @@ from reactionnet_datasets.storage import ShardError
 
 CACHE_BYTES = 64 << 20
 # Members nearer than this are read in one go: a seek costs more than the bytes between.
-JOIN_BYTES = 32 << 10
+JOIN_BYTES = 8 << 10
 SOUND_RATE = 16000
 _META = ("dataset", "video_id", "clip_id", "subject_id", "track", "license", "credit", "stimulus", "fps")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Pictures:
-    """Where the pictures of one role lie: `row` of the shard's index for each frame, -1 where there is none."""
+    """Where the pictures of one role lie: `row` of the shard's index for each frame, -1 where there is none.
+
+    `size` is their height and width once one was looked at; whoever decodes checks that the others agree.
+    """
 
     row: np.ndarray
     names: tuple[bytes, ...]
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,7 @@ class Parsed:
     """What a chunk says without its pictures, of the fields that were asked for."""
 
     key: str
+    stem: str
     chunk: int
     shard: int
     num: int
@@ -67,6 +74,15 @@ class Wanted:
     sound: bool = False
     captions: bool = False
     meta: bool = False
+
+
+class Run(NamedTuple):
+    """One read of a shard, and the members in it: begin of the header, end of the data, name; from the read's start."""
+
+    path: str
+    start: int
+    num_bytes: int
+    members: list[tuple[int, int, bytes]]
 
 
 class Records:
@@ -104,36 +120,40 @@ class Records:
                 self._kept_bytes -= self._kept.popitem(last=False)[1].num_bytes
         return found
 
-    def pictures(self, parsed: Parsed, role: str, places: Sequence[int]) -> list[tuple[bytes | memoryview, bytes]]:
-        """The encoded pictures of these frames (ascending) with their members' names, in few reads.
+    def runs(self, parsed: Parsed, role: str, places: slice | Sequence[int] | np.ndarray) -> list[Run]:
+        """The reads that bring the pictures of these frames (a slice, or numbers ascending), few and contiguous.
 
-        ShardError where one is missing or another member lies in its place.
+        ShardError where a picture is missing.
         """
         where = parsed.pictures[role]
         index = self.catalog.index_of(parsed.shard)
         rows = where.row[places]
+        if (rows.min() if len(rows) > 1 else rows[0]) < 0:
+            place = int(np.arange(parsed.num)[places][rows < 0][0])
+            raise ShardError(f"{index.path}: record {parsed.key} has no {role} picture for its frame {place}")
+        names = where.names[places] if isinstance(places, slice) else [where.names[place] for place in places]
         if len(rows) == 1:  # random single frames: the plainest way is the fastest
-            row = int(rows[0])
-            if row < 0:
-                raise _lacks(parsed, role, places[0], index.path)
-            offset, size, name = int(index.offset[row]), int(index.size[row]), where.names[places[0]]
-            data = self.catalog.storage.read(index.path, offset - BLOCK, BLOCK + size)
-            _check_name(data, 0, name, index.path)
-            return [(memoryview(data)[BLOCK:], name)]
-        if (rows < 0).any():
-            raise _lacks(parsed, role, int(np.asarray(places)[rows < 0][0]), index.path)
-        found: list[tuple[bytes | memoryview, bytes]] = []
-        offsets, ends = index.offset[rows] - BLOCK, index.offset[rows] + index.size[rows]
-        breaks = np.flatnonzero(offsets[1:] - ends[:-1] > JOIN_BYTES) + 1
-        for run in np.split(np.arange(len(rows)), breaks):
-            start = int(offsets[run[0]])
-            data = self.catalog.storage.read(index.path, start, int(ends[run[-1]]) - start)
-            view = memoryview(data)
-            for at in run:
-                first, name = int(offsets[at]) - start, where.names[places[at]]
-                _check_name(data, first, name, index.path)
-                found.append((view[first + BLOCK : int(ends[at]) - start], name))
-        return found
+            size = BLOCK + int(index.size[rows[0]])
+            return [Run(index.path, int(index.offset[rows[0]]) - BLOCK, size, [(0, size, names[0])])]
+        starts, ends = index.offset[rows] - BLOCK, index.offset[rows] + index.size[rows]
+        breaks = np.flatnonzero(starts[1:] - ends[:-1] > JOIN_BYTES) + 1
+        begins, ends = starts.tolist(), ends.tolist()
+        runs = []
+        for first, last in pairwise([0, *breaks.tolist(), len(rows)]):
+            at = begins[first]
+            members = [(begins[n] - at, ends[n] - at, names[n]) for n in range(first, last)]
+            runs.append(Run(index.path, at, ends[last - 1] - at, members))
+        return runs
+
+    def picture_size(self, parsed: Parsed, role: str, run: Run) -> tuple[int, int]:
+        """Height and width of the pictures of a chunk, looked at once."""
+        pictures = parsed.pictures[role]
+        if pictures.size is None:
+            begin, end, name = run.members[0]
+            data = self.catalog.storage.read(run.path, run.start + begin, end - begin)
+            check_name(data, 0, name, run.path)
+            pictures.size = picture_size(data[BLOCK:], name)
+        return pictures.size
 
     def _parse(self, chunk: int) -> Parsed:
         catalog = self.catalog
@@ -169,6 +189,7 @@ class Records:
             sound, start_s = _sound(data["audio.flac"], content, key)
         parsed = Parsed(
             key=key,
+            stem=key.rpartition("-")[0],
             chunk=chunk,
             shard=shard,
             num=num,
@@ -201,8 +222,8 @@ class Records:
         found = {}
         for suffix, row in rows.items():
             at = int(index.offset[row]) - start
-            _check_name(data, at - BLOCK, f"{key}.{suffix}".encode(), index.path)
-            found[suffix] = data[at : at + int(index.size[row])]
+            check_name(data, at - BLOCK, f"{key}.{suffix}".encode(), index.path)
+            found[suffix] = bytes(data[at : at + int(index.size[row])])
         return found
 
     def _label(self, rule: Rule, labels: Mapping[str, Any], num: int, key: str) -> tuple[np.ndarray, np.ndarray]:
@@ -232,14 +253,11 @@ class Records:
             raise ShardError(f"label {rule.target} of {key} holds what no rule reads: {error}") from error
 
 
-def _lacks(parsed: Parsed, role: str, place: int, path: str) -> ShardError:
-    return ShardError(f"{path}: record {parsed.key} has no {role} picture for its frame {place}")
-
-
-def _check_name(data: bytes, at: int, name: bytes, path: str) -> None:
+def check_name(data: bytes | memoryview, at: int, name: bytes, path: str) -> None:
     """The tar's own header must name the member that the index promises."""
-    if not data.startswith(name + b"\0", at) and not (len(name) == 100 and data.startswith(name, at)):
-        found = data[at : at + 100].split(b"\0")[0]
+    expected = (name + b"\0")[:100]
+    if data[at : at + len(expected)] != expected:
+        found = bytes(data[at : at + 100]).split(b"\0")[0]
         raise ShardError(
             f"{path} has {found!r} where its index expects {name.decode()!r}: members were moved or damaged"
         )
@@ -310,8 +328,3 @@ def _sound(data: bytes, content: Mapping[str, Any], key: str) -> tuple[np.ndarra
         raise ShardError(f"audio.flac of {key} is no {SOUND_RATE} Hz mono: {rate} Hz, shape {samples.shape}")
     return samples, float((content.get("audio") or {}).get("start_s", content["t_s"][0]))
 
-
-def joined(parts: Iterable[np.ndarray]) -> np.ndarray:
-    """Arrays one after another; the only one as it is."""
-    parts = list(parts)
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -30,8 +30,8 @@ class Storage(Protocol):
 
     name: str
 
-    def read(self, path: str, start: int, size: int) -> bytes:
-        """Exactly `size` bytes. ShardError where the file ends before, or does not exist."""
+    def read(self, path: str, start: int, size: int) -> bytes | memoryview:
+        """Exactly `size` bytes, good until this thread reads again. ShardError where the file is missing or ends."""
 
     def whole(self, path: str) -> bytes:
         """All bytes of a small file."""
@@ -67,6 +67,17 @@ def inside(path: str) -> str:
     return path
 
 
+_thread = threading.local()
+
+
+def _scratch(size: int) -> memoryview:
+    """Memory of this thread, used again for every read."""
+    buffer = getattr(_thread, "buffer", None)
+    if buffer is None or len(buffer) < size:
+        buffer = _thread.buffer = memoryview(bytearray(max(size, 1 << 20)))
+    return buffer[:size]
+
+
 class LocalStorage:
     """Files of a folder. Open files are kept, a few at a time; an evicted one is closed by its last reader."""
 
@@ -82,10 +93,10 @@ class LocalStorage:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["_root"])  # type: ignore[misc]
 
-    def read(self, path: str, start: int, size: int) -> bytes:
+    def read(self, path: str, start: int, size: int) -> memoryview:
         file, length = self._open(path)
-        data = os.pread(file.fileno(), size, start) if start >= 0 and size >= 0 else b""
-        if len(data) != size:
+        data = _scratch(size)
+        if start < 0 or os.preadv(file.fileno(), [data], start) != size:
             raise ShardError(
                 f"{path} ends at byte {length}; the index expects {size} bytes at {start}. "
                 "Was it cut off? Copy or build it again"

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from reactionnet_datasets.augment import Augment
+from reactionnet_datasets.buffers import Pool
 from reactionnet_datasets.catalog import Source, open_catalog
-from reactionnet_datasets.items import Batch, Reader, Recipe
+from reactionnet_datasets.items import Batch, Reader, Recipe, Task
 from reactionnet_datasets.rules import make_rules
-from reactionnet_datasets.storage import CACHE_BYTES, RemoteStorage, ShardError, open_storage
+from reactionnet_datasets.storage import CACHE_BYTES, RemoteStorage, open_storage
 from reactionnet_datasets.windows import Order, Windows, epoch_order, mixed_order, share_of
 
 STATE = "reactionnet-stream-1"
@@ -141,6 +143,7 @@ class ShardDataset(IterableDataset):
         self._skipped = torch.zeros(MAX_WORKERS + 1, dtype=torch.int64).share_memory_()
         self._resume: tuple[int, int, int] | None = None  # epoch, first unit, units of this worker that were taken
         self._position: _Position | None = None
+        self._pool = Pool(0)
         self._share(0)  # complains now about ranks that would get nothing
 
     @property
@@ -270,7 +273,7 @@ class ShardDataset(IterableDataset):
     def _shards_of_items(self) -> np.ndarray:
         shards, before = [], 0
         for reader, items in zip(self._readers, self._candidates, strict=True):
-            clips = reader.windows.spans()[0][items]
+            clips = reader.windows.spans(items)[0]
             shards.append(before + reader.catalog.chunk_shard[reader.catalog.clip_first[clips]])
             before += len(reader.catalog.shards)
         return np.concatenate(shards)
@@ -280,11 +283,18 @@ class ShardDataset(IterableDataset):
             return items
         return items // self.batch_size if self._drop_last else -(-items // self.batch_size)
 
-    def _reader_of(self, item: int) -> tuple[Reader, int]:
+    def _work(self, numbers: np.ndarray) -> list[Task]:
+        """Which reader reads which span, for items numbered over all sources."""
         if len(self._readers) == 1:
-            return self._readers[0], item
-        source = int(np.searchsorted(self._firsts, item, side="right")) - 1
-        return self._readers[source], item - int(self._firsts[source])
+            return self._readers[0].tasks(numbers)
+        sources = self._firsts.searchsorted(numbers, side="right") - 1
+        work: list[Task | None] = [None] * len(numbers)
+        for source in np.unique(sources):
+            places = np.flatnonzero(sources == source)
+            tasks = self._readers[source].tasks(numbers[places] - self._firsts[source])
+            for place, task in zip(places, tasks, strict=True):
+                work[place] = task
+        return [task for task in work if task is not None]
 
 
 @dataclass(kw_only=True)
@@ -359,7 +369,7 @@ class _Pass:
         if threads:
             self._pool = ThreadPoolExecutor(threads, thread_name_prefix="reactionnet")
             weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
-        self._ahead = dataset._prefetch or (1 + -(-2 * threads // (dataset.batch_size or 1)) if threads else 1)
+        self._ahead = dataset._pool.keep = dataset._prefetch or (1 + -(-2 * threads // (dataset.batch_size or 1)) if threads else 1)
 
     def _close(self) -> None:
         self._closed = True
@@ -371,9 +381,8 @@ class _Pass:
         dataset = self._dataset
         size = dataset.batch_size or 1
         numbers = self._items[unit * size : (unit + 1) * size]
-        work = [dataset._reader_of(int(number)) for number in numbers]
-        lengths = [reader.length(item) for reader, item in work]
-        batch = Batch(dataset.recipe, lengths, work[0][0].windows.length, shared=self._position.workers > 0)
+        work = dataset._work(numbers)
+        batch = Batch(dataset.recipe, [task.length for task in work], dataset._readers[0].windows.length, None if self._position.workers else dataset._pool)
         if dataset._uneven == "pad":
             batch.arrays["repeated"] = (
                 np.arange(unit * size, unit * size + len(work)) >= len(self._items) - self._repeated
@@ -388,7 +397,7 @@ class _Unit:
         self,
         dataset: ShardDataset,
         batch: Batch,
-        work: Sequence[tuple[Reader, int]],
+        work: Sequence[Task],
         numbers: np.ndarray,
         epoch: int,
         pool: ThreadPoolExecutor | None,
@@ -420,14 +429,9 @@ class _Unit:
         return batch.finish(dataset.recipe, single=dataset.batch_size is None)
 
     def _fill(self, slots: range) -> None:
-        for slot in slots:
-            reader, item = self._work[slot]
-            try:
-                reader.fill(self._batch, slot, item, lambda slot=slot: self._random(slot))  # type: ignore[misc]
-            except ShardError as error:
-                if self._dataset._on_error == "raise":
-                    raise
-                self._batch.failed[slot] = error
+        skip = self._dataset._on_error == "skip"
+        for reader, group in groupby(slots, key=lambda slot: self._work[slot].reader):
+            reader.fill(self._batch, [(slot, self._work[slot]) for slot in group], self._random, skip=skip)
 
     def _random(self, slot: int) -> np.random.Generator:
         """Draws for one item that depend on seed, epoch and item alone, not on who reads it."""
@@ -459,7 +463,7 @@ def _candidates(reader: Reader, labelled: bool) -> np.ndarray:
     """Items of a reader: all, or those with a frame that counts as labelled."""
     if not labelled or reader.catalog.labelled is None:
         return np.arange(len(reader.windows))
-    clips, starts, ends = reader.windows.spans()
+    clips, starts, ends = reader.windows.spans(np.arange(len(reader.windows)))
     before = np.r_[0, np.cumsum(reader.catalog.labelled)]
     first = (np.cumsum(reader.catalog.clip_frames) - reader.catalog.clip_frames)[clips]
     return np.flatnonzero(before[first + ends] > before[first + starts])

@@ -68,25 +68,19 @@ class Windows:
     def _stride(self) -> int:
         return self.stride or self.window or 1
 
-    def span(self, item: int) -> tuple[int, int, int]:
-        """Clip of an item, its first frame within the clip, and the frame after its last."""
-        clip = int(np.searchsorted(self._ends, item, side="right"))
-        frames = int(self.clip_frames[clip])
-        if self.window is None:
-            return clip, 0, frames
-        before = int(self._ends[clip - 1]) if clip else 0
-        start = (item - before) * self._stride
-        return clip, start, min(start + self.window, frames)
-
-    def spans(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`span` of all items, as arrays."""
-        counts = np.diff(self._ends, prepend=0)
-        clips = np.repeat(np.arange(len(counts)), counts)
+    def spans(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of each item its clip, its first frame within the clip, and the frame after its last."""
+        clips = self._ends.searchsorted(items, side="right")
         frames = self.clip_frames[clips]
         if self.window is None:
             return clips, np.zeros(len(clips), np.int64), frames
-        starts = (np.arange(len(self)) - (self._ends - counts)[clips]) * self._stride
+        before = np.where(clips > 0, self._ends[clips - 1], 0)
+        starts = (items - before) * self._stride
         return clips, starts, np.minimum(starts + self.window, frames)
+
+    def lengths(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """How many frames `frames` will give."""
+        return np.minimum(ends - starts, self.num_frames) if self.num_frames else ends - starts
 
     def frames(self, start: int, end: int, jitter: np.random.Generator | None = None) -> np.ndarray:
         """The frames of an item, ascending: all of its span, or `num_frames` spread over it.
