@@ -1,0 +1,123 @@
+"""The import command as a user runs it: resumed, in any number of processes, on Beam, and told wrong things."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from checks import digests
+from fake.affectnet import write_later
+from fake.disfa import write_disfa
+from fake.printed import picture, write
+
+SMALL = ("--target-shard-bytes", "20000")
+
+
+def start(*arguments, **options):
+    command = [sys.executable, "-m", "reactionnet_datasets.import_cli", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def run(*arguments, code=0):
+    process = start(*arguments)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code, err
+    return out, err
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    root = tmp_path_factory.mktemp("faces")
+    for number in range(300):
+        write(root / f"{number % 7}/{number}.jpg", picture(str(number)))
+    return root
+
+
+def test_any_number_of_processes_writes_the_same_bytes(faces, tmp_path):
+    for workers in (1, 2):
+        run("image_folder", faces, tmp_path / f"out{workers}", "--workers", workers, *SMALL, "-q")
+    assert digests(tmp_path / "out1") == digests(tmp_path / "out2")
+    content = json.loads((tmp_path / "out1/dataset.json").read_bytes())
+    assert len(content["splits"]["train"]["shards"]) > 8
+    assert content["splits"]["train"]["frames"] == 300
+
+
+def test_a_killed_import_goes_on_and_ends_alike(faces, tmp_path):
+    run("image_folder", faces, tmp_path / "undisturbed", *SMALL, "-q", "--workers", 1)
+    process = start("image_folder", faces, tmp_path / "out", *SMALL, "-q", "--workers", 1, start_new_session=True)
+    done = tmp_path / "out.work/done"
+    while process.poll() is None and len(list(done.glob("*.json"))) < 3:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    before = {path.name: path.stat().st_mtime_ns for path in done.glob("*.json")}
+    assert before and not (tmp_path / "out/dataset.json").exists()
+    run("image_folder", faces, tmp_path / "out", *SMALL, "-q", "--workers", 1)
+    assert digests(tmp_path / "out") == digests(tmp_path / "undisturbed")
+    after = {path.name: path.stat().st_mtime_ns for path in done.glob("*.json")}
+    assert before.items() <= after.items(), "what was finished was written again"
+
+
+def test_a_picture_that_changed_is_imported_anew(tmp_path):
+    release = write_later(tmp_path / "later")
+    run("affectnet", release, tmp_path / "out", "-q", "--workers", 1)
+    before = digests(tmp_path / "out")
+    changed = picture("another", width=72)
+    (release / "train_set/images/2.jpg").write_bytes(changed)
+    run("affectnet", release, tmp_path / "out", "-q", "--workers", 1)
+    assert digests(tmp_path / "out") != before
+    tars = b"".join(path.read_bytes() for path in (tmp_path / "out/shards").glob("train-*.tar"))
+    assert changed in tars
+
+
+@pytest.mark.slow
+def test_the_beam_job_writes_the_same_bytes(tmp_path):
+    release = write_disfa(tmp_path / "disfa")
+    run("disfa", release, tmp_path / "local", "-q", "--workers", 1)
+    run("disfa", release, tmp_path / "beam", "-q", "--runner", "FnApiRunner", "--direct_num_workers", "1")
+    assert digests(tmp_path / "local") == digests(tmp_path / "beam")
+
+
+def test_list_names_terms_status_and_papers():
+    out, _ = run("--list")
+    for word in ("disfa:", "LicenseRef-DISFA", "mohammadmahoor.com", "format: confirmed", "format: unconfirmed", "AAR"):
+        assert word in out
+
+
+def test_the_doctor_answers_after_an_import_and_alone(tmp_path):
+    release = write_disfa(tmp_path / "disfa")
+    out, err = run("disfa", release, tmp_path / "out", "--doctor", "--workers", 1)
+    assert "subjects         expected 27, found 2: DIFFERS by -25" in out
+    alone, _ = run("disfa", tmp_path / "out", "--doctor")
+    assert alone == out
+    report = json.loads((tmp_path / "out/import_report.json").read_bytes())
+    assert report["doctor"][1]["verdict"] == "DIFFERS by -25"
+    assert report["notes"]["frames without landmarks"]["count"] == 1
+    assert "frames without landmarks" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("disffa", "R", "OUT"), "no importer is called 'disffa'; did you mean disfa?"),
+        (("disfa", "R/none", "OUT"), "does not exist"),
+        (("disfa", "R", "OUT", "--camra", "left"), "disfa has no option --camra; its options: --camera"),
+        (("disfa", "R", "OUT", "--camera", "top"), "--camera top: expected left or right"),
+        (("disfa", "R", "OUT", "--set", "camera"), "expected name=value"),
+        (("disfa", "R", "R/inside"), "lies inside the release"),
+        (("disfa", "R", "OUT", "more"), "one argument too many"),
+        (("disfa", "R"), "OUT is missing"),
+        (("disfa", "R", "OUT", "--landmarks", "best"), "expected none or dlib"),
+        (("bp4d", "R", "OUT"), "it looks like disfa"),
+    ],
+)
+def test_a_slip_gets_one_message(tmp_path, arguments, message):
+    root = write_disfa(tmp_path / "disfa")
+    given = [str(word).replace("OUT", str(tmp_path / "out")) for word in arguments]
+    given = [str(root) + word[1:] if word == "R" or word.startswith("R/") else word for word in given]
+    _, err = run(*given, "-q", code=2)
+    assert message in " ".join(err.split()).replace("- ", "-")
+    assert "Traceback" not in err
