@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+
 from checks import digests
 from fake.affectnet import write_later
 from fake.disfa import write_disfa
