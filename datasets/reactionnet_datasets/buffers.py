@@ -35,7 +35,7 @@ class Pool:
                 memory = self._free.popleft()
             except IndexError:
                 break  # another thread took it
-            if size <= memory.size <= 4 * size:
+            if size <= memory.size <= 16 * size:
                 return memory
             self._free.append(memory)
         # Powers of two, so that clips of any length share a few sizes; what is not touched takes no memory.

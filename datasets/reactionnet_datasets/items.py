@@ -295,7 +295,7 @@ class Reader:
         for rule in recipe.rules:
             if rule.of_a_clip:
                 _first_valid(batch, slot, rule, pieces)
-        batch.keys[slot] = f"{first.stem}-{numbers[0]:06d}"
+        batch.keys[slot] = f"{first.stem}-{int(numbers[0]):06d}"
         if "caption" in recipe.fields:
             batch.texts[slot] = _caption(first, float(t_s[0]))
         if "audio" in recipe.fields:
@@ -308,6 +308,10 @@ class Reader:
         low, high = int(self.catalog.clip_first[clip]), int(self.catalog.clip_first[clip + 1])
         firsts = self.catalog.chunk_place[low:high]
         chunk = int(firsts.searchsorted(start, side="right")) - 1 if high - low > 1 else 0
+        if end - start == 1:
+            parsed = self.records.parsed(low + chunk)
+            first = int(firsts[chunk])
+            return [Piece(parsed, slice(start - first, end - first), slice(0, 1))]
         pieces: list[Piece] = []
         done = 0
         while done < (end - start if frames is None else len(frames)):
@@ -381,7 +385,7 @@ class Reader:
         earlier: list[Piece] = []
         for piece, places, out in pieces:
             for at, (parsed, place) in enumerate(self._earlier(clip, piece, places), start=out.start):
-                if parsed is None or parsed.pictures["stimulus"].row[place] < 0:
+                if parsed is None or parsed.pictures["stimulus"].starts[place] < 0:
                     continue
                 if not earlier or earlier[-1].parsed is not parsed:
                     earlier.append(Piece(parsed, [], []))

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reactionnet_datasets.catalog import Catalog
+from reactionnet_datasets.catalog import Catalog, ShardIndex
 from reactionnet_datasets.pictures import picture_size
 from reactionnet_datasets.rules import Rule, Values
 from reactionnet_datasets.sample import SCHEMA
@@ -33,13 +33,15 @@ _META = ("dataset", "video_id", "clip_id", "subject_id", "track", "license", "cr
 
 @dataclass(kw_only=True)
 class Pictures:
-    """Where the pictures of one role lie: `row` of the shard's index for each frame, -1 where there is none.
+    """Where the pictures of one role lie in the tar, one entry a frame: from the header's start to the data's end.
 
-    `size` is their height and width once one was looked at; whoever decodes checks that the others agree.
+    -1 where a frame has none. Lists, because single frames are looked up more often than whole runs. `size` is the
+    pictures' height and width once one was looked at; whoever decodes checks that the others agree.
     """
 
-    row: np.ndarray
-    names: tuple[bytes, ...]
+    starts: list[int]
+    ends: list[int]
+    names: list[bytes]
     size: tuple[int, int] | None = None
 
 
@@ -125,24 +127,23 @@ class Records:
 
         ShardError where a picture is missing.
         """
-        where = parsed.pictures[role]
-        index = self.catalog.index_of(parsed.shard)
-        rows = where.row[places]
-        if (rows.min() if len(rows) > 1 else rows[0]) < 0:
-            place = int(np.arange(parsed.num)[places][rows < 0][0])
-            raise ShardError(f"{index.path}: record {parsed.key} has no {role} picture for its frame {place}")
-        names = where.names[places] if isinstance(places, slice) else [where.names[place] for place in places]
-        if len(rows) == 1:  # random single frames: the plainest way is the fastest
-            size = BLOCK + int(index.size[rows[0]])
-            return [Run(index.path, int(index.offset[rows[0]]) - BLOCK, size, [(0, size, names[0])])]
-        starts, ends = index.offset[rows] - BLOCK, index.offset[rows] + index.size[rows]
-        breaks = np.flatnonzero(starts[1:] - ends[:-1] > JOIN_BYTES) + 1
-        begins, ends = starts.tolist(), ends.tolist()
+        where, path = parsed.pictures[role], self.catalog.shards[parsed.shard].path
+        if isinstance(places, slice):
+            starts, ends, names = where.starts[places], where.ends[places], where.names[places]
+        else:
+            starts, ends, names = ([column[at] for at in places] for column in (where.starts, where.ends, where.names))
+        if min(starts) < 0:
+            place = np.arange(parsed.num)[places][starts.index(-1)]
+            raise ShardError(f"{path}: record {parsed.key} has no {role} picture for its frame {place}")
+        if len(starts) == 1:
+            num_bytes = ends[0] - starts[0]
+            return [Run(path, starts[0], num_bytes, [(0, num_bytes, names[0])])]
+        breaks = [n for n in range(1, len(starts)) if not 0 <= starts[n] - ends[n - 1] <= JOIN_BYTES]
         runs = []
-        for first, last in pairwise([0, *breaks.tolist(), len(rows)]):
-            at = begins[first]
-            members = [(begins[n] - at, ends[n] - at, names[n]) for n in range(first, last)]
-            runs.append(Run(index.path, at, ends[last - 1] - at, members))
+        for first, last in pairwise([0, *breaks, len(starts)]):
+            at = starts[first]
+            members = [(starts[n] - at, ends[n] - at, names[n]) for n in range(first, last)]
+            runs.append(Run(path, at, ends[last - 1] - at, members))
         return runs
 
     def picture_size(self, parsed: Parsed, role: str, run: Run) -> tuple[int, int]:
@@ -195,14 +196,14 @@ class Records:
             num=num,
             t_s=np.array(content["t_s"], np.float64),
             frames=np.array(content["frames"], np.int64),
-            pictures={role: _pictures(members, key, num, role) for role in ("reaction", "stimulus")},
+            pictures={role: _pictures(members, index, key, num, role) for role in ("reaction", "stimulus")},
             arrays=arrays,
             labels={rule.target: self._label(rule, content["labels"], num, key) for rule in self.wanted.rules},
             captions=content["captions"] if self.wanted.captions else (),
             sound=sound,
             sound_start_s=start_s,
             meta={name: content[name] for name in _META} if self.wanted.meta else {},
-            num_bytes=2000 + num * (64 + 60 * 2) + sum(a.nbytes for a in arrays.values())
+            num_bytes=2000 + num * (32 + 2 * 170) + sum(a.nbytes for a in arrays.values())
             + (sound.nbytes if sound is not None else 0) + 16 * num * len(self.wanted.rules),
         )  # fmt: skip
         return parsed
@@ -212,7 +213,7 @@ class Records:
             return self.wanted.sound
         return suffix == "json" or (suffix.endswith(".npy") and suffix.removesuffix(".npy") in self.wanted.arrays)
 
-    def _members(self, key: str, index: Any, rows: Mapping[str, int]) -> dict[str, bytes]:
+    def _members(self, key: str, index: ShardIndex, rows: Mapping[str, int]) -> dict[str, bytes]:
         """Small members; they lie before the pictures, so that one read is enough."""
         if not rows:
             return {}
@@ -285,18 +286,19 @@ def _array(data: bytes, key: str, suffix: str) -> np.ndarray:
         raise ShardError(f"{suffix} of {key} is damaged: {error}") from error
 
 
-def _pictures(members: Mapping[str, int], key: str, num: int, role: str) -> Pictures:
-    row = np.full(num, -1, np.int64)
-    names = [b""] * num
+def _pictures(members: Mapping[str, int], index: ShardIndex, key: str, num: int, role: str) -> Pictures:
+    starts, ends, names = [-1] * num, [-1] * num, [b""] * num
     part = f".{role}."
-    for suffix, at in members.items():
+    for suffix, row in members.items():
         if part in suffix:
-            place = suffix[:3]
-            if not place.isdigit() or int(place) >= num:
-                raise ShardError(f"record {key} has a picture {suffix!r}, but {num} frames")
-            row[int(place)] = at
-            names[int(place)] = f"{key}.{suffix}".encode()
-    return Pictures(row=row, names=tuple(names))
+            digits = suffix[:3]
+            if not digits.isdecimal() or int(digits) >= num or starts[int(digits)] >= 0:
+                raise ShardError(f"{index.path}: record {key} of {num} frames has a picture {suffix!r}, one too many")
+            place = int(digits)
+            starts[place] = int(index.offset[row]) - BLOCK
+            ends[place] = int(index.offset[row] + index.size[row])
+            names[place] = f"{key}.{suffix}".encode()
+    return Pictures(starts=starts, ends=ends, names=names)
 
 
 def _boxes(content: Mapping[str, Any], num: int) -> np.ndarray:

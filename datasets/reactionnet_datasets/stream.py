@@ -369,7 +369,8 @@ class _Pass:
         if threads:
             self._pool = ThreadPoolExecutor(threads, thread_name_prefix="reactionnet")
             weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
-        self._ahead = dataset._pool.keep = dataset._prefetch or (1 + -(-2 * threads // (dataset.batch_size or 1)) if threads else 1)
+        self._ahead = dataset._prefetch or (1 + -(-2 * threads // (dataset.batch_size or 1)) if threads else 1)
+        dataset._pool.keep = self._ahead + 2  # those ahead, the one that is looked at, the one before
 
     def _close(self) -> None:
         self._closed = True
