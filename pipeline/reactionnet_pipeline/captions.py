@@ -7,7 +7,7 @@ depend on what else is in the batch.
 
 Letters: B key frames of one clip, L tokens, V words of the vocabulary, H height, W width, C colour (RGB).
 
-`python -m reactionnet_pipeline.captions FOLDER` tries whether a model in a folder can be loaded and run.
+`python -m reactionnet_pipeline.captions FOLDER [DEVICE]` tries whether a model in a folder can be loaded and run.
 """
 
 import hashlib
@@ -314,10 +314,10 @@ def captions_of(part: Part) -> Iterator[dict[str, Any]]:
             yield from json.loads((Path(part.folder) / late).read_bytes())
 
 
-def try_out(path: Path) -> None:
+def try_out(path: Path, device: str = "cpu") -> None:
     """Load a model and caption one grey picture, or raise what is wrong with it."""
-    Captioner(path, Config(max_tokens=6)).caption([np.full((64, 64, 3), 127, np.uint8)], [0])
+    Captioner(path, Config(max_tokens=6, device=device)).caption([np.full((64, 64, 3), 127, np.uint8)], [0])
 
 
 if __name__ == "__main__":
-    try_out(Path(sys.argv[1]))
+    try_out(Path(sys.argv[1]), *sys.argv[2:])

@@ -149,7 +149,8 @@ def build(
             remove_temporaries(out)
             remove_temporaries(work)
             _check_space(made, splits, out, work)
-            weights, unusable = checked([model for model in models if isinstance(model, Found)], work)
+            devices = {"captions": config.captions.device, "demographics": config.demographics.device}
+            weights, unusable = checked([model for model in models if isinstance(model, Found)], work, devices)
             _say_left_out(unusable)
             left_out += unusable
             write_plan(made, work)

@@ -6,7 +6,7 @@ once (its `analyze` goes one by one). A subject gets a distribution with a confi
 
 Letters: N crops of one subject, K classes, H height, W width, C colour (BGR, as DeepFace wants it).
 
-`python -m reactionnet_pipeline.demographics FOLDER` tries whether the weights in a folder can be loaded and run.
+`python -m reactionnet_pipeline.demographics FOLDER [DEVICE]` tries whether the weights in a folder can be loaded and run.
 """
 
 import importlib.metadata
@@ -56,6 +56,7 @@ class Config:
     ethnicity_floor: float = 0.5
     emotion_floor: float = 0.4
     age_within: float = 5.0  # years; age's confidence is the share of crops that agree with their median as well
+    device: str = "cpu"  # as torch spells it; with .onnx weights anything else means CUDA
 
     def __post_init__(self) -> None:
         floors = (self.age_floor, self.gender_floor, self.ethnicity_floor, self.emotion_floor)
@@ -78,12 +79,12 @@ class Estimated:
 class AttributeNets:
     """DeepFace's four nets, loaded. ValueError where a weight file cannot be read."""
 
-    def __init__(self, weights_folder: Path, engine: str):
+    def __init__(self, weights_folder: Path, engine: str, device: str = "cpu"):
         # DeepFace takes both from the environment, once a process, and would fetch what is missing
         os.environ["DEEPFACE_HOME"] = str(weights_folder.parents[1])
         os.environ["DEEPFACE_BACKEND_ENGINE"] = engine
         if engine == "onnx":
-            os.environ["DEEPFACE_ONNX_PROVIDERS"] = "cpu"
+            os.environ["DEEPFACE_ONNX_PROVIDERS"] = "cpu" if device == "cpu" else "cuda,cpu"
         else:
             import torch
 
@@ -98,7 +99,11 @@ class AttributeNets:
         }
         if (order := deepface_classes()) != CLASSES:
             raise ValueError(f"the installed deepface numbers its classes as {order}; expected {CLASSES}")
-        if engine == "onnx":
+        if engine == "pytorch":
+            for client in self._clients.values():
+                client.device = torch.device(device)
+                client.model = client.model.eval().to(client.device)
+        elif device == "cpu":
             self._one_thread(weights_folder)
 
     def _one_thread(self, folder: Path) -> None:
@@ -225,7 +230,7 @@ class EstimateDemographics:
 
     def load(self) -> AttributeNets:
         """Called in the worker, once a process."""
-        return AttributeNets(Path(self.weights.path), self.weights.engine)
+        return AttributeNets(Path(self.weights.path), self.weights.engine, self.config.device)
 
     def run(self, keyed: tuple[str, Iterable[Part]], model: Callable[[], AttributeNets]) -> Estimated:
         """Columns of one subject, from the work folder where they are there."""
@@ -285,11 +290,11 @@ def _version(library: str) -> str:
         return "none"
 
 
-def try_out(folder: Path) -> None:
+def try_out(folder: Path, device: str = "cpu") -> None:
     """Load the nets and look at one grey picture, or raise what is wrong with them."""
     engine = next(e for e, ending in DEEPFACE_ENGINES.items() if (folder / f"{DEEPFACE_NETS[0]}{ending}").exists())
-    AttributeNets(folder, engine).predict([np.full((64, 64, 3), 127, np.uint8)])
+    AttributeNets(folder, engine, device).predict([np.full((64, 64, 3), 127, np.uint8)])
 
 
 if __name__ == "__main__":
-    try_out(Path(sys.argv[1]))
+    try_out(Path(sys.argv[1]), *sys.argv[2:])

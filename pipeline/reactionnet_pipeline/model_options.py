@@ -12,11 +12,12 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
-from reactionnet_datasets.sample import canonical_json
+from reactionnet_datasets.sample import canonical_json, escape
 from reactionnet_datasets.shards import file_sha256, write_atomic
 
 AUTO, NONE = "auto", "none"
@@ -207,21 +208,25 @@ def with_digest(found: Found) -> Weights:
     return Weights(name=found.name, path=found.path, digest=digest, engine=found.engine)
 
 
-def checked(found: Sequence[Found], work: Path) -> tuple[dict[str, Weights], list[LeftOut]]:
-    """Weights by stage, each tried out once in a process of its own, and remembered in the work folder.
+def checked(
+    found: Sequence[Found], work: Path, devices: Mapping[str, str] = MappingProxyType({})
+) -> tuple[dict[str, Weights], list[LeftOut]]:
+    """Weights by stage, each tried out once on its device, in a process of its own, and remembered in the work folder.
 
     What cannot be loaded is a ValueError where the user named it, and left out where `auto` found it.
     """
     usable, left_out = {}, []
     for one in found:
         weights = with_digest(one)
-        marker = work / "models" / f"{one.stage}-{weights.digest[:16]}.json"
+        device = devices.get(one.stage, "cpu")
+        marker = work / "models" / f"{one.stage}-{weights.digest[:16]}-{escape(device)}.json"
         if not marker.exists():
             command = [sys.executable, "-P", "-m", f"reactionnet_pipeline.{one.stage}", one.path]
+            command += [device] if one.stage in devices else []
             tried = subprocess.run(command, capture_output=True, text=True, check=False)
             if tried.returncode:
                 why = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
-                reason = f"the weights in {one.path} cannot be used: {why[:400]}"
+                reason = f"the weights in {one.path} cannot be used on {device}: {why[:400]}"
                 if one.option != AUTO:
                     raise ValueError(f"{one.stage}: {reason}")
                 left_out.append(

@@ -145,10 +145,12 @@ def test_a_touched_file_is_another_stamp_and_another_content_another_digest(tmp_
     assert json.loads(json.dumps(stamps([found]))) == stamps([found])
 
 
-def test_weights_that_cannot_be_loaded_are_an_error_where_named_and_left_out_where_found(tmp_path):
+def test_weights_that_cannot_be_loaded_are_an_error_where_named_and_left_out_where_found(blip, tmp_path):
     weights = tiny_deepface(tmp_path / "home")
     usable, left_out = checked([find_deepface(str(tmp_path / "home"))], tmp_path / "work")
     assert list(usable) == ["demographics"] and not left_out
+    with pytest.raises(ValueError, match="cannot be used on nowhere"):
+        checked([find_blip(str(blip))], tmp_path / "work", {"captions": "nowhere"})
     path = weights / "race_model_single_batch.onnx"
     path.write_bytes(path.read_bytes()[:-40])
     found = find_deepface(str(tmp_path / "home"))
