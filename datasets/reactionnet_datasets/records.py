@@ -131,7 +131,8 @@ class Records:
         if isinstance(places, slice):
             starts, ends, names = where.starts[places], where.ends[places], where.names[places]
         else:
-            starts, ends, names = ([column[at] for at in places] for column in (where.starts, where.ends, where.names))
+            starts, ends = [where.starts[at] for at in places], [where.ends[at] for at in places]
+            names = [where.names[at] for at in places]
         if min(starts) < 0:
             place = np.arange(parsed.num)[places][starts.index(-1)]
             raise ShardError(f"{path}: record {parsed.key} has no {role} picture for its frame {place}")
@@ -269,7 +270,7 @@ def _json(data: bytes | None, key: str, path: str) -> dict[str, Any]:
         raise ShardError(f"{path}: record {key} has no json")
     try:
         content = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ShardError(f"{path}: the json of {key} is damaged: {error}") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA or content.get("key") != key:
         raise ShardError(f"{path}: the json of {key} is of another record or schema")
@@ -329,4 +330,3 @@ def _sound(data: bytes, content: Mapping[str, Any], key: str) -> tuple[np.ndarra
     if rate != SOUND_RATE or samples.ndim != 1:
         raise ShardError(f"audio.flac of {key} is no {SOUND_RATE} Hz mono: {rate} Hz, shape {samples.shape}")
     return samples, float((content.get("audio") or {}).get("start_s", content["t_s"][0]))
-

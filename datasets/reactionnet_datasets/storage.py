@@ -40,10 +40,11 @@ class Storage(Protocol):
         """Length of a file in bytes."""
 
 
-def open_storage(
-    root: str | Path, *, cache: str | Path | None = None, cache_bytes: int = CACHE_BYTES, block_bytes: int = BLOCK_BYTES
-) -> Storage:
-    """A folder, or a URL of any file system that fsspec knows. ValueError for a chained URL (`a::b`)."""
+def open_storage(root: str | Path, *, cache: str | Path | None = None, cache_bytes: int = CACHE_BYTES) -> Storage:
+    """A folder, or a URL of any file system that fsspec knows. ValueError for a chained URL (`a::b`).
+
+    A cache has room for 8 blocks at the least; where it is small, blocks are smaller.
+    """
     text = str(root)
     if "::" in text:
         raise ValueError(f"{text!r} chains file systems; name the folder of the data set itself")
@@ -52,7 +53,9 @@ def open_storage(
     if not _URL.match(text):
         return LocalStorage(Path(text))
     folder = Path(cache) if cache is not None else _default_cache()
-    return RemoteStorage(text, folder, cache_bytes=cache_bytes, block_bytes=block_bytes)
+    if cache_bytes < 1 << 16:
+        raise ValueError(f"a cache of {cache_bytes} bytes is too small; give it 64 KiB or more")
+    return RemoteStorage(text, folder, cache_bytes=cache_bytes, block_bytes=min(BLOCK_BYTES, cache_bytes // 8))
 
 
 def _default_cache() -> Path:
@@ -136,8 +139,6 @@ class RemoteStorage:
     """
 
     def __init__(self, url: str, cache: Path, *, cache_bytes: int, block_bytes: int = BLOCK_BYTES):
-        if cache_bytes < block_bytes:
-            raise ValueError(f"a cache of {cache_bytes} bytes holds no block of {block_bytes}; give it more")
         self.name = url.rstrip("/")
         self.fetched_bytes = 0
         self._cache, self._cache_bytes, self._block = cache, cache_bytes, block_bytes

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -146,7 +147,7 @@ def _check_shard(root: Path, split: str, info: ShardInfo, report: Report, seen: 
             except KeyError as error:
                 report.faults.append(Fault(where=where, what=f"its json is missing or lacks {error}"))
                 continue
-            except (ValueError, TypeError, AttributeError) as error:
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 report.faults.append(Fault(where=where, what=f"its json is damaged: {error}"))
                 continue
             report.frames += len(chunk.frames)
@@ -179,9 +180,9 @@ def _chunk_faults(key: str, chunk: Chunk) -> Iterator[str]:
     """What a record's json contradicts in itself."""
     if chunk.key != key:
         yield f"its json belongs to record {chunk.key}: members were swapped"
-    if any(not np.isfinite(t) for t in chunk.t_s) or any(b <= a for a, b in zip(chunk.t_s, chunk.t_s[1:], strict=False)):
+    if any(not np.isfinite(t) for t in chunk.t_s) or any(b <= a for a, b in pairwise(chunk.t_s)):
         yield "its times do not increase"
-    if any(b <= a for a, b in zip(chunk.frames, chunk.frames[1:], strict=False)):
+    if any(b <= a for a, b in pairwise(chunk.frames)):
         yield "its frame numbers do not increase"
     for name, label in chunk.labels.items():
         num = None if isinstance(label.mask, str) else len(label.mask)
@@ -296,17 +297,21 @@ def _parts(seen: _Seen) -> Iterator[Fault]:
         if name in known and person.startswith("subject "):
             stated = load_protocol(name).part_of(person.removeprefix("subject "))
             if stated not in parts:
-                yield Fault(where=where, what=f"{person} is in part {_spelled(parts)} of {name}, whose list says {stated}")
+                yield Fault(
+                    where=where, what=f"{person} is in part {_spelled(parts)} of {name}, whose list says {stated}"
+                )
 
 
 def _clips(seen: _Seen) -> Iterator[Fault]:
     for clip, found in seen.clips.items():
         where = f"{found[0][1]}, clip {clip}"
         if len({path for _, path, _ in found}) > 1:
-            yield Fault(where=where, what=f"lies in several shards: {', '.join(sorted({path for _, path, _ in found}))}")
+            yield Fault(
+                where=where, what=f"lies in several shards: {', '.join(sorted({path for _, path, _ in found}))}"
+            )
         chunks = [chunk for _, _, chunk in found]
         frames = [frame for chunk in chunks for frame in chunk.frames]
-        if any(b <= a for a, b in zip(frames, frames[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(frames)):
             yield Fault(where=where, what="its records do not follow one another in time")
         for name, stated in (("clip_num_frames", len(frames)), ("clip_first_frame", min(frames))):
             values = {getattr(chunk, name) for chunk in chunks}

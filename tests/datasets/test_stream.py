@@ -115,10 +115,13 @@ def test_frames_drawn_at_random_stay_in_their_parts_and_depend_on_the_epoch(root
     assert any((a != b).any() for a, b in zip(once, again, strict=True))
     dataset.set_epoch(0)
     assert all((a == b).all() for a, b in zip(once, dataset_frames(dataset), strict=True))
-    for frames in once[1:4]:
-        length = LENGTHS[[n for n in (127, 128, 129, 257) if n > frames.max()][0] and 3]
-        parts = frames[frames >= 0].double() * 32 / length
-        assert (parts.diff() >= 0).all()
+    clips = [clip for clip, length in enumerate(LENGTHS) if length >= 32]
+    spread = [frames for frames in once if (frames >= 0).all()]
+    assert len(spread) == len(clips)
+    for frames in spread:
+        length = next(n for n in sorted(LENGTHS) if n > frames.max() and n / 32 * 31 <= frames.max() + 1)
+        firsts = torch.arange(32) * length / 32
+        assert (frames >= firsts.floor()).all() and (frames < firsts + length / 32).all()
 
 
 def dataset_frames(dataset):
