@@ -42,6 +42,10 @@ FRAMES: Columns = {
         "where the eyes turn in the head, degrees; positive to the right edge; null if not seen",
     ),
     "gaze_pitch": (pa.float32(), "where the eyes turn in the head, degrees; positive looks up; null if not seen"),
+    "highlight": (
+        pa.float32(),
+        "how strongly the face reacts (see `reactionnet_pipeline.highlights`); null if unknown",
+    ),
     "source_path": (pa.string(), "file the picture came from, relative to the release; null for built data"),
     "shard": (_WORD, "tar that holds the frame, relative to the data set's folder"),
     "member": (pa.string(), "member of the tar with the frame's face picture"),
@@ -62,6 +66,7 @@ WINDOWS: Columns = {
     "start_s": (pa.float64(), "time stamp of the first frame, seconds"),
     "end_s": (pa.float64(), "time stamp of the last frame, seconds"),
     "fps": (pa.float64(), "median frame rate of the video"),
+    "highlight": (pa.float32(), "mean over the frames of how strongly the face reacts; null if unknown"),
     "has_stimulus": (pa.bool_(), "whether the record holds stimulus pictures"),
     "has_audio": (pa.bool_(), "whether the record holds sound"),
     "shard": (_WORD, "tar that holds the record, relative to the data set's folder"),
@@ -99,8 +104,8 @@ SUBJECTS: Columns = {
     "split": (_WORD, "train, val or test"),
     "id_origin": (
         _WORD,
-        "manifest, or video where the manifest names nobody: such a subject is known in one video only; release: by the"
-        " data set's owners",
+        "manifest; where it names nobody, face if faces told who is who, else video: such a subject is known in one video"
+        " only; release: by the data set's owners",
     ),
     "num_videos": (pa.int32(), "videos in which frames of the subject were written"),
     "num_clips": (pa.int32(), "clips"),
@@ -151,11 +156,27 @@ SOURCES: Columns = {
     "extra": (pa.string(), "further fields of the manifest row, as JSON"),
 }
 
+_KEY_FRAME = (
+    "key",
+    "dataset",
+    "video_id",
+    "subject_id",
+    "clip_id",
+    "person",
+    "frame",
+    "t_s",
+    "highlight",
+    "shard",
+    "member",
+)
+KEY_FRAMES: Columns = {name: FRAMES[name] for name in _KEY_FRAME}  # frames chosen for annotation by hand
+
 TABLES: dict[str, Columns] = {
     "frames": FRAMES,
     "windows": WINDOWS,
     "layouts": LAYOUTS,
     "captions": CAPTIONS,
+    "key_frames": KEY_FRAMES,
     "subjects": SUBJECTS,
     "sources": SOURCES,
 }

@@ -11,11 +11,14 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from reactionnet_datasets.sample import canonical_json
-from reactionnet_datasets.shards import atomic_file
+from reactionnet_datasets.shards import atomic_file, write_atomic
+from reactionnet_datasets.splits import Member
 from reactionnet_pipeline.manifest import Row
 from reactionnet_pipeline.records import Layout, Pane, Source
 
 ROWS = "plan/rows.arrow"
+SETTLED = "plan/settled.arrow"
+MEMBERS = "plan/members.json"
 SCHEMA = pa.schema([("video_id", pa.string()), ("row", pa.string())])
 BATCH = 4096
 
@@ -34,6 +37,14 @@ def write_rows(work: Path, rows: Iterable[Row], split_of: Mapping[str, str]) -> 
         naming.name = Path(ROWS).name
 
 
+def write_members(
+    work: Path, members: Sequence[Member], ratio: tuple[float, float, float], lock: Mapping[str, str]
+) -> None:
+    """Keep what a barrier needs of the plan to split anew: ties that the manifest gives, and the lock as it was."""
+    content = {"members": [asdict(member) for member in members], "ratio": ratio, "lock": dict(lock)}
+    write_atomic(work / MEMBERS, canonical_json(content))
+
+
 def read_sources(work: str, splits: Sequence[str]) -> Iterator[Source]:
     """The admitted sources of these splits, in manifest order."""
     with pa.memory_map(str(Path(work) / ROWS)) as source:
@@ -41,6 +52,34 @@ def read_sources(work: str, splits: Sequence[str]) -> Iterator[Source]:
             for row in map(json.loads, batch["row"].to_pylist()):
                 if row["split"] in splits:
                     yield _source(row)
+
+
+def splits_of(work: Path) -> dict[str, str]:
+    """The split of every admitted row, settled where a barrier has settled it."""
+    with pa.memory_map(str(work / ROWS)) as source:
+        rows = pa.ipc.open_file(source).read_all()["row"].to_pylist()
+    found = {row["video_id"]: row["split"] for row in map(json.loads, rows)}
+    if (work / SETTLED).exists():
+        table, place = _opened(work / SETTLED, (work / SETTLED).stat().st_mtime_ns)
+        # a video that the barrier refused is still accounted for where it was planned
+        found |= {video: json.loads(table["row"][n].as_py())["split"] or found[video] for video, n in place.items()}
+    return found
+
+
+def write_settled(work: Path, rows: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Keep what the barrier decided, by video."""
+    with atomic_file((work / SETTLED).parent) as (file, naming):
+        with pa.ipc.new_file(file, SCHEMA) as writer:
+            content = [{"video_id": name, "row": canonical_json(rows[name]).decode()} for name in sorted(rows)]
+            writer.write_table(pa.Table.from_pylist(content, schema=SCHEMA), max_chunksize=BATCH)
+        naming.name = Path(SETTLED).name
+    return work / SETTLED
+
+
+def settled_row(work: Path, video_id: str) -> dict[str, Any]:
+    """What the barrier decided about a video. KeyError where it did not know it."""
+    table, place = _opened(work / SETTLED, (work / SETTLED).stat().st_mtime_ns)
+    return json.loads(table["row"][place[video_id]].as_py())
 
 
 def _source(row: Mapping[str, Any]) -> Source:
@@ -61,13 +100,16 @@ def _source(row: Mapping[str, Any]) -> Source:
 
 
 def find_row(work: Path, video_id: str) -> dict[str, Any]:
-    """The manifest row of a source, with its split."""
+    """The manifest row of a source, with its split, settled where a barrier has settled it."""
     path = work / ROWS
     table, place = _opened(path, path.stat().st_mtime_ns)
-    return json.loads(table["row"][place[video_id]].as_py())
+    row = json.loads(table["row"][place[video_id]].as_py())
+    if (work / SETTLED).exists():
+        row["split"] = settled_row(work, video_id)["split"] or row["split"]
+    return row
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _opened(path: Path, changed: int) -> tuple[pa.Table, dict[str, int]]:
     with pa.memory_map(str(path)) as source:
         table = pa.ipc.open_file(source).read_all()

@@ -8,13 +8,16 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
 
+from reactionnet_datasets.splits import SPLITS
 from reactionnet_datasets.tabulate import tabulate, tabulate_captions
 from reactionnet_pipeline import admitted, clips, progress
 from reactionnet_pipeline.captions import CaptionClips, Captioned
 from reactionnet_pipeline.config import Config
 from reactionnet_pipeline.decode import decode_segment
 from reactionnet_pipeline.demographics import Estimated, EstimateDemographics, by_subject
+from reactionnet_pipeline.embeddings import EmbedFaces
 from reactionnet_pipeline.errors import Code, DeadLetter, SourceError
+from reactionnet_pipeline.identity import Config as IdentityConfig
 from reactionnet_pipeline.inference import OneByOne
 from reactionnet_pipeline.ingest import ingest, load_info
 from reactionnet_pipeline.isolated import Isolated
@@ -24,10 +27,12 @@ from reactionnet_pipeline.parts import Part, ShardRef
 from reactionnet_pipeline.publish import Settings, Tabulated, publish
 from reactionnet_pipeline.records import Ingested, LaidOut, Segment, SegmentPart, Source, VideoDone
 from reactionnet_pipeline.segment import plan_segments
+from reactionnet_pipeline.settle import settle, settled_of
 from reactionnet_pipeline.sink import WriteToWebDataset
 from reactionnet_pipeline.sound import resample_sound
 
-LABELS = ("scene", "sub_scene")
+Group = tuple[str, Sequence[SegmentPart | DeadLetter]]
+LABELS = ("scene", "sub_scene", "speaking")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +52,11 @@ class Build:
     versions: tuple[tuple[str, str], ...]
     facts: str
     labels: tuple[str, ...] = LABELS
+    embeddings: Weights | None = None
+    look_at: tuple[str, ...] = SPLITS  # what is looked at where faces decide the splits
     captions: Weights | None = None
     demographics: Weights | None = None
+    key_frames: tuple[tuple[str, int], ...] = ()  # how many in each split
 
 
 def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
@@ -57,7 +65,7 @@ def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
     sources = (
         pipeline
         | "Start" >> beam.Create([build.work])
-        | "ReadSources" >> beam.FlatMap(admitted.read_sources, build.splits)
+        | "ReadSources" >> beam.FlatMap(admitted.read_sources, build.look_at if build.embeddings else build.splits)
         | "SpreadSources" >> beam.Reshuffle()
     )
     ingested, unfetched = sources | "Ingest" >> Isolated(
@@ -75,15 +83,26 @@ def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
             source_of=_of_segment, span_of=segment_span,
         )
     )  # fmt: skip
-    assembled, unassembled = (
+    videos = (
         (parts, lost)
         | "PartsAndLosses" >> beam.Flatten()
         | "ToVideo" >> beam.Map(_by_video)
         | "Barrier1" >> beam.GroupByKey()
         | "Listed" >> beam.MapTuple(_listed)
-        | "Assemble" >> Isolated(
-            assemble_one, (config.clips, work), "clips", config.limits.clips_s, source_of=_of_group
+    )
+    if build.embeddings:
+        embed = EmbedFaces(weights=build.embeddings, config=config.embeddings, work=build.work)
+        settled = (
+            (videos | "Embed" >> RunInference(OneByOne(embed)), pipeline | "NoFaces" >> beam.Create([None]))
+            | "Faces" >> beam.Flatten()
+            | "FacesToOne" >> beam.Map(_to_one)
+            | "AllFaces" >> beam.GroupByKey()
+            | "Settle" >> beam.Map(_settle, work, config.identity, build.embeddings.engine)
         )
+        videos = videos | "Settled" >> beam.FlatMap(_when_settled, beam.pvalue.AsSingleton(settled), work, build.splits)
+    assembled, unassembled = videos | "Assemble" >> Isolated(
+        assemble_one, (config.clips, work, build.embeddings is not None), "clips", config.limits.clips_s,
+        source_of=_of_group,
     )  # fmt: skip
     staged = assembled | "Clips" >> beam.FlatMap(_parts_of)
     understood: list[beam.PCollection] = []  # letters and results of the model stages
@@ -121,6 +140,7 @@ def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
         splits=build.splits,
         max_loss=build.max_loss,
         facts=build.facts,
+        key_frames=build.key_frames,
     )
     _ = (
         (
@@ -142,6 +162,16 @@ def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
 
 def _listed(key: str, arrived: Iterable[Any]) -> tuple[str, list[Any]]:
     return key, list(arrived)
+
+
+def _settle(keyed: tuple[int, Iterable[Any]], work: Path, config: IdentityConfig, engine: str) -> str:
+    return settle((one for one in keyed[1] if one is not None), work, config, engine)
+
+
+def _when_settled(group: Group, settled: str, work: Path, splits: tuple[str, ...]) -> Iterable[Group]:
+    """Videos of the splits to write, once it is known which these are; `settled` makes the runner wait for that."""
+    if admitted.find_row(work, group[0])["split"] in splits:
+        yield group
 
 
 def _parts_of(video: clips.Assembled) -> tuple[Part, ...]:
@@ -199,18 +229,24 @@ def segment_span(segment: Segment) -> tuple[float, float]:
     return round(float(info.times_s[segment.first]), 3), round(float(info.times_s[segment.stop - 1] + 1 / info.fps), 3)
 
 
-Group = tuple[str, Sequence[SegmentPart | DeadLetter]]
+def assemble_one(group: Group, config: clips.Config, work: Path, by_face: bool = False) -> clips.Assembled:
+    """Barrier 1 for one video. Where only some segments were lost the others are kept, and the letters say so.
 
-
-def assemble_one(group: Group, config: clips.Config, work: Path) -> clips.Assembled:
-    """Barrier 1 for one video. Where only some segments were lost the others are kept, and the letters say so."""
+    `by_face`: who is who, and the split, was settled over all videos. Raises SourceError(SPLIT_CONFLICT) where it could
+    not be.
+    """
     video_id, arrived = group
+    decided = settled_of(work, video_id) if by_face else None
+    if decided and decided.conflict:
+        raise SourceError(Code.SPLIT_CONFLICT, f"a face that is seen here {decided.conflict}")
     parts = [part for part in arrived if isinstance(part, SegmentPart)]
     lost = [letter for letter in arrived if isinstance(letter, DeadLetter)]
     if not parts:
         first = min(lost, key=lambda letter: letter.lost_start_s or 0.0)
         raise SourceError(first.code, first.message)
-    assembled = clips.assemble(video_id, parts, config, work)
+    assembled = clips.assemble(
+        video_id, parts, config, work, decided.known if decided else None, decided.split if decided else None
+    )
     return replace(assembled, letters=(*assembled.letters, *(replace(letter, kept=True) for letter in lost)))
 
 

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -34,6 +35,7 @@ from reactionnet_pipeline.model_options import (
     checked,
     find_blip,
     find_deepface,
+    find_embedding,
     stamps,
 )
 from reactionnet_pipeline.plan import (
@@ -41,10 +43,12 @@ from reactionnet_pipeline.plan import (
     all_versions,
     inputs_digest,
     make_plan,
+    names_all_subjects,
     note_built,
     nothing_left,
     nothing_to_do,
     notices,
+    to_look_at,
     write_plan,
 )
 from reactionnet_pipeline.publish import DEAD_LETTERS, RESULT
@@ -92,9 +96,18 @@ def build(
     caption_model: Annotated[
         str, typer.Option(help="BLIP that describes the stimulus: auto, a name on the hub, a folder, or none.")
     ] = AUTO,
+    embedding_model: Annotated[
+        str, typer.Option(help="What tells people by their faces: auto, dlib, facenet, a file of weights, or none.")
+    ] = AUTO,
     demographics_model: Annotated[
         str, typer.Option(help="DeepFace's attribute nets: auto, a folder like $DEEPFACE_HOME, or none.")
     ] = AUTO,
+    clips: Annotated[
+        str | None, typer.Option(help="all, or highlights: only where the face reacts most. [default: all]")
+    ] = None,
+    key_frames: Annotated[
+        int | None, typer.Option(help="Choose so many frames for annotation by hand. [default: 0]")
+    ] = None,
     split_ratio: Annotated[str, typer.Option(help="Shares of train, val, test.")] = "0.8,0.1,0.1",
     disjoint: Annotated[
         str, typer.Option(help="What no two splits share: subject, or both (stimulus too).")
@@ -127,20 +140,26 @@ def build(
             require_consent=require_consent,
             tombstones=read_tombstones(tombstones) if tombstones else frozenset(),
         )
-        config = with_settings(Config(), set_ or ())
+        flags = {"clips.select": clips, "key_frames.num": key_frames}
+        given = [f"{name}={value}" for name, value in flags.items() if value is not None]
+        config = with_settings(Config(), [*(set_ or ()), *given])
         work = work or out.with_name(out.name + ".work")
         beam_options = _beam_options(context.args)
         console.print(f"licences allowed: {', '.join(sorted(gate.licences))}", style="dim")
         made = make_plan(sources, gate, layouts, _ratio(split_ratio), disjoint, _read_lock(out))
         if not made.rows:
             raise UserError(nothing_left(made))
-        for line in notices(made, splits, disjoint):
+        models = [find_blip(caption_model), find_deepface(demographics_model)]
+        if not names_all_subjects(made):
+            models.append(find_embedding(embedding_model))
+        by_face = any(isinstance(model, Found) and model.stage == "embeddings" for model in models)
+        for line in notices(made, splits, disjoint, by_face):
             console.print(line, style="dim")
         coded = _read_annotations(annotations, config, made)
-        models = [find_blip(caption_model), find_deepface(demographics_model)]
         left_out += [model for model in models if isinstance(model, LeftOut)]
         _say_left_out(left_out)
         further = {"models": stamps(models), "annotations": [asdict(row) for row in coded]}
+        looked_at = to_look_at(made, splits) if by_face else splits
         digest = inputs_digest(made, splits, config, target_shard_bytes, max_loss, further)
         if nothing_to_do(out, work, digest):
             console.print(f"nothing to do: {out / MANIFEST} is up to date")
@@ -148,7 +167,7 @@ def build(
         with Lease(out), Lease(work):
             remove_temporaries(out)
             remove_temporaries(work)
-            _check_space(made, splits, out, work)
+            _check_space(made, looked_at, out, work)
             devices = {"captions": config.captions.device, "demographics": config.demographics.device}
             weights, unusable = checked([model for model in models if isinstance(model, Found)], work, devices)
             _say_left_out(unusable)
@@ -183,6 +202,9 @@ def build(
             }
             write_report(out, work, splits, facts, len(made.letters))
             if result["published"]:
+                if by_face:  # the lock, and with it the plan, is another now
+                    made = make_plan(sources, gate, layouts, _ratio(split_ratio), disjoint, _read_lock(out))
+                    digest = inputs_digest(made, splits, config, target_shard_bytes, max_loss, further)
                 note_built(out, work, digest)
     except (UserError, ManifestError, LeaseHeldError, ValueError) as error:
         if type(error) not in (UserError, ManifestError, LeaseHeldError, ValueError):
@@ -281,7 +303,7 @@ def _beam_options(arguments: list[str]) -> list[str]:
     if unknown:
         known = ["--sources", "--out", "--split", "--work", "--workers", "--allow-license", "--tombstones", "--layouts",
                  "--require-consent", "--split-ratio", "--disjoint", "--target-shard-bytes", "--max-loss", "--set",
-                 "--annotations", "--caption-model", "--demographics-model"]  # fmt: skip
+                 "--annotations", "--caption-model", "--embedding-model", "--demographics-model", "--clips", "--key-frames"]  # fmt: skip
         near = difflib.get_close_matches(unknown[0].partition("=")[0], [*known, *parser._option_string_actions], n=1)
         raise UserError(f"no such option: {unknown[0]}" + (f"; did you mean {near[0]}?" if near else ""))
     return arguments
@@ -293,6 +315,7 @@ def _run(
     workers: int, beam_options: list[str], log_level: str, quiet: bool,
 ) -> dict[str, Any]:  # fmt: skip
     from reactionnet_pipeline.build import LABELS, Build
+    from reactionnet_pipeline.highlights import key_frame_quota
     from reactionnet_pipeline.launch import run
     from reactionnet_pipeline.progress import Watcher
     from reactionnet_pipeline.weights import digests
@@ -314,10 +337,14 @@ def _run(
         versions=tuple(all_versions().items()),
         facts=json.dumps(facts),
         labels=(*LABELS, *(label for label in labels if label not in LABELS)),
+        embeddings=weights.get("embeddings"),
+        look_at=to_look_at(made, splits),
         captions=weights.get("captions"),
         demographics=weights.get("demographics"),
+        key_frames=tuple(key_frame_quota(config.key_frames.num, Counter(made.assignment.split_of.values())).items()),
     )
-    num_sources = sum(made.assignment.split_of[row.video_id] in splits for row in made.rows)
+    looked_at = job.look_at if job.embeddings else splits
+    num_sources = sum(made.assignment.split_of[row.video_id] in looked_at for row in made.rows)
     started = time.monotonic()
     with Watcher(work.resolve(), num_sources, quiet) as watcher:
         run(job, workers or os.cpu_count() or 1, beam_options, log_level)

@@ -2,8 +2,9 @@
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,20 @@ import numpy as np
 import pyarrow as pa
 import soundfile
 
-from reactionnet_datasets.sample import Chunk, canonical_json, chunk_spans, make_key, picture_suffix
+from reactionnet_datasets.sample import Chunk, Label, canonical_json, chunk_spans, make_key, picture_suffix
 from reactionnet_datasets.scenes import scene_labels
 from reactionnet_datasets.shards import write_atomic
-from reactionnet_pipeline import admitted, annotations, preview, sound
+from reactionnet_pipeline import admitted, annotations, highlights, preview, sound, voice
 from reactionnet_pipeline.cache import cached, fingerprint
 from reactionnet_pipeline.captions import captions_of
 from reactionnet_pipeline.decode import read_cuts, read_rows, stimulus_of
 from reactionnet_pipeline.errors import Code, DeadLetter, SourceError
+from reactionnet_pipeline.highlights import Config as HighlightsConfig
+from reactionnet_pipeline.identity import Known
 from reactionnet_pipeline.ingest import load_info
 from reactionnet_pipeline.layout_files import load_layout
 from reactionnet_pipeline.parts import Part, write_part_index
-from reactionnet_pipeline.records import REACTION, Layout, SegmentPart, VideoDone
+from reactionnet_pipeline.records import REACTION, STIMULUS, Layout, SegmentPart, Source, VideoDone
 from reactionnet_pipeline.subjects import (
     MAJOR_RULE,
     Person,
@@ -30,20 +33,31 @@ from reactionnet_pipeline.subjects import (
     choose_major,
     name_subjects,
     people,
+    regrouped,
     runs,
     stitch,
 )
 from reactionnet_pipeline.video import VideoInfo
 
-VERSION = 2
+VERSION = 3
+VERSIONS = [VERSION, *(module.VERSION for module in (highlights, voice))]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """`dataset` names the data set in keys' company; a clip below `min_clip_s` is counted and left out."""
+    """`dataset` names the data set in keys' company; a clip below `min_clip_s` is counted and left out.
+
+    `select` is all, or highlights: then clips are the windows in which the face reacts most, the rest is left out.
+    """
 
     dataset: str = "reactionnet"
     min_clip_s: float = 0.5
+    select: str = "all"
+    highlights: HighlightsConfig = field(default_factory=HighlightsConfig)
+
+    def __post_init__(self) -> None:
+        if self.select not in ("all", "highlights"):
+            raise ValueError(f"clips {self.select!r}: expected all or highlights")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,16 +69,29 @@ class Assembled:
     letters: tuple[DeadLetter, ...]
 
 
-def assemble(video_id: str, parts: Iterable[SegmentPart], config: Config, work: Path) -> Assembled:
-    """Stitch, choose, cut into clips and chunks, and stage. Raises SourceError(NO_FACE) where no clip comes of it."""
+def assemble(
+    video_id: str,
+    parts: Iterable[SegmentPart],
+    config: Config,
+    work: Path,
+    known: Known | None = None,
+    split: str | None = None,
+) -> Assembled:
+    """Stitch, choose, cut into clips and chunks, and stage. Raises SourceError(NO_FACE) where no clip comes of it.
+
+    `known` says who is who by their faces; without it place and time decide. `split` is the source's if not given.
+    """
     segments = sorted(parts, key=lambda part: (part.span, part.number))
     source = segments[0].laid_out.ingested.source
+    source = replace(source, split=split or source.split)
     key = fingerprint(
-        stage="clips", version=VERSION, config=config, subjects=source.subject_ids, split=source.split,
+        stage="clips", version=VERSIONS, config=config, subjects=source.subject_ids, split=source.split, known=known,
         parts=[part.table for part in segments], layout=Path(segments[0].laid_out.layout).name,
         sound=segments[0].laid_out.sound and Path(segments[0].laid_out.sound).name,
     )  # fmt: skip
-    found = cached(work, "clips", video_id, key, lambda stem: _Video(segments, config, work, stem).build())
+    found = cached(
+        work, "clips", video_id, key, lambda stem: _Video(segments, source, config, work, stem, known).build()
+    )
     done = VideoDone(video_id=video_id, split=source.split, summary=f"clips/{found['summary']}")
     letters = tuple(
         DeadLetter(**{**letter, "line": source.line, "code": Code(letter["code"])}) for letter in found["letters"]
@@ -72,38 +99,87 @@ def assemble(video_id: str, parts: Iterable[SegmentPart], config: Config, work: 
     return Assembled(done=done, parts=tuple(Part(folder=str(work), **part) for part in found["parts"]), letters=letters)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class People:
+    """Who is seen in a video, going by place and time, and the face tables of its segments, in order."""
+
+    persons: tuple[Person, ...]
+    tables: tuple[pa.Table, ...]
+
+
+def people_of(segments: Sequence[SegmentPart], work: Path) -> People:
+    """Stitch the tracks of a video's segments (ordered) and put them together as people."""
+    spans = load_layout(Path(segments[0].laid_out.layout)).spans()
+    tables = tuple(read_rows(work / part.table) for part in segments)
+    panes = {number: [p for p in span[2] if p.role == REACTION] for number, span in enumerate(spans)}
+    tracks = []
+    for part, table in zip(segments, tables, strict=True):
+        pane, track = table["pane"].to_numpy(), table["track"].to_numpy()
+        frames, own = table["frame"].to_numpy(), table["own"].to_numpy()
+        boxes = _matrix(table["box"], 4)
+        for one in np.unique(np.stack([pane, track], 1), axis=0):
+            rows = np.nonzero((pane == one[0]) & (track == one[1]))[0]
+            tracks.append(
+                Track(
+                    span=part.span,
+                    pane=int(one[0]),
+                    part=part.number,
+                    frames=frames[rows],
+                    boxes=boxes[rows],
+                    own=own[rows],
+                    rows=rows,
+                )
+            )
+    return People(persons=tuple(people(stitch(tracks), panes)), tables=tables)
+
+
 class _Video:
     """One video at the barrier: its tables open, its people known."""
 
-    def __init__(self, segments: list[SegmentPart], config: Config, work: Path, stem: Path):
+    def __init__(
+        self, segments: list[SegmentPart], source: Source, config: Config, work: Path, stem: Path, known: Known | None
+    ):
+        self.source, self.known = source, known
         self.segments, self.config, self.work, self.stem = segments, config, work, stem
         self.laid_out = segments[0].laid_out
-        self.source = self.laid_out.ingested.source
         self.info: VideoInfo = load_info(self.laid_out.ingested.probe)
         self.layout: Layout = load_layout(Path(self.laid_out.layout))
         self.spans = self.layout.spans()
-        self.tables = [read_rows(work / part.table) for part in segments]
+        self.people = people_of(segments, work)
+        self.tables = self.people.tables
         self.stimuli = self._stimulus_places()
+        self.voice = voice.find_voice(self.source.video_id, self.laid_out.sound, work) if self.laid_out.sound else None
 
     def build(self) -> dict[str, Any]:
         """Stage all clips; the marker's content."""
-        panes = {number: [p for p in span[2] if p.role == REACTION] for number, span in enumerate(self.spans)}
-        persons = people(stitch(self._tracks()), panes)
+        persons: Sequence[Person] = self.people.persons
         names = name_subjects(persons, self.source.video_id, self.source.subject_ids)
+        if self.known is not None:
+            persons, names = regrouped(persons, self.known.chains), list(self.known.subjects)
         order = choose_major(names, persons, self.source.video_id)
-        parts, clips, short = [], [], 0
-        for span in range(len(self.spans)):
-            seen = [n for n in order if any(chain[0].span == span for chain in persons[n].chains)]
-            if not seen:
-                continue
-            for faces in self._clips_of(persons[seen[0]], span):
-                if len(faces) < self.config.min_clip_s * self.info.fps or not (kept := self._pictured(faces)):
+        parts, clips, short, calm = [], [], 0, 0
+        seen_in = {
+            span: [n for n in order if any(chain[0].span == span for chain in persons[n].chains)]
+            for span in range(len(self.spans))
+        }
+        majors = {span: seen[0] for span, seen in seen_in.items() if seen}
+        moments = {number: self._score(persons[number]) for number in set(majors.values())}
+        chosen = self._highlights(majors, moments) if self.config.select == "highlights" else None
+        for span, number in majors.items():
+            for faces in self._clips_of(persons[number], span):
+                least = self.config.min_clip_s * self.info.fps
+                if len(faces) < least or not len(self._pictured(faces)):
                     short += len(faces)
                     continue
-                track = str(seen[0])
-                part, facts = self._stage(kept, span, track, names[seen[0]], len(seen))
-                parts.append(part)
-                clips.append({**facts, "num_bytes": part.num_bytes})
+                for run in _cut_to(faces, chosen):
+                    if len(run) >= least and len(kept := self._pictured(run)):
+                        calm -= len(run)
+                        part, facts = self._stage(
+                            kept, span, str(number), names[number], len(seen_in[span]), moments[number]
+                        )
+                        parts.append(part)
+                        clips.append({**facts, "num_bytes": part.num_bytes})
+                calm += len(faces)
         if not clips:
             raise SourceError(
                 Code.NO_FACE,
@@ -112,52 +188,73 @@ class _Video:
             )
         letters = self._letters()
         summary = self.stem.name + ".summary.json"
-        write_atomic(self.stem.with_name(summary), canonical_json(self._summary(clips, names, persons, short)))
+        write_atomic(self.stem.with_name(summary), canonical_json(self._summary(clips, names, persons, short, calm)))
         return {
             "summary": summary,
             "letters": [asdict(letter) for letter in letters],
             "parts": [{n: v for n, v in asdict(part).items() if n not in ("folder", "late")} for part in parts],
         }
 
-    def _tracks(self) -> list[Track]:
-        tracks = []
-        for part, table in zip(self.segments, self.tables, strict=True):
-            pane, track = table["pane"].to_numpy(), table["track"].to_numpy()
-            frames, own = table["frame"].to_numpy(), table["own"].to_numpy()
-            boxes = _matrix(table["box"], 4)
-            for one in np.unique(np.stack([pane, track], 1), axis=0):
-                rows = np.nonzero((pane == one[0]) & (track == one[1]))[0]
-                tracks.append(
-                    Track(
-                        span=part.span,
-                        pane=int(one[0]),
-                        part=part.number,
-                        frames=frames[rows],
-                        boxes=boxes[rows],
-                        own=own[rows],
-                        rows=rows,
-                    )
-                )
-        return tracks
+    def _clips_of(self, person: Person, span: int) -> Iterator[pa.Table]:
+        """Rows of the person's faces in a span, one table a run of consecutive frames.
 
-    def _clips_of(self, person: Person, span: int) -> Iterator[list[dict[str, Any]]]:
-        """Rows of the person's faces in a span, one list a run of consecutive frames."""
+        Tables, not lists: the faces of an hour are 60 MB in Arrow's columns and a gigabyte as Python's numbers.
+        """
         number_of = {(part.span, part.number): place for place, part in enumerate(self.segments)}
         for chain in person.chains:
             if chain[0].span != span:
                 continue
-            faces: list[dict[str, Any]] = []
+            pieces = []
             for track in chain:
                 place = number_of[track.span, track.part]
-                blob = self.segments[place].blob
-                faces += [{**row, "blob": blob} for row in self.tables[place].take(track.rows[track.own]).to_pylist()]
-            faces.sort(key=lambda row: row["frame"])
-            for run in runs(np.array([row["frame"] for row in faces])):
-                yield faces[run]
+                piece = self.tables[place].take(track.rows[track.own])
+                blob = pa.repeat(self.segments[place].blob, len(piece)).dictionary_encode()
+                pieces.append(piece.append_column("blob", blob))
+            faces = pa.concat_tables(pieces).unify_dictionaries().sort_by("frame")
+            for run in runs(faces["frame"].to_numpy()):
+                yield faces.slice(run.start, run.stop - run.start)
 
-    def _pictured(self, faces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _score(self, person: Person) -> highlights.Moments:
+        """Frames, times and scores of a person's followed face over the whole video, and in which span each lies."""
+        number_of = {(part.span, part.number): place for place, part in enumerate(self.segments)}
+        pieces = []
+        for track in (track for chain in person.chains for track in chain):
+            table = self.tables[number_of[track.span, track.part]].take(track.rows[track.own])
+            points = _matrix(table["landmarks"], 136).reshape(-1, 68, 2)
+            frames, t_s = table["frame"].to_numpy(), table["t_s"].to_numpy()
+            pieces.append((frames, t_s, points, np.full(len(frames), track.span)))
+        frames, t_s, points, span = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        order = np.argsort(frames, kind="stable")
+        frames, t_s, points, span = frames[order], t_s[order], points[order], span[order]
+        cut_frames = sorted({f for part in self.segments for f in read_cuts(part, self.work).get(STIMULUS, ())})
+        cuts_s = self.info.times_s[cut_frames].tolist()
+        # ear to ear; a face turned aside is narrower, which an aligned crop knows nothing of
+        face_px = float(np.median(np.ptp(points[:, [0, 16], 0], axis=1)))
+        return highlights.Moments(
+            frames=frames,
+            t_s=t_s,
+            score=highlights.score_frames(points, t_s, frames, max(face_px, 1.0), cuts_s),
+            span=span,
+        )
+
+    def _highlights(
+        self, majors: Mapping[int, int], moments: Mapping[int, highlights.Moments]
+    ) -> list[highlights.Highlight]:
+        """The video's highlights among the runs of each span's major subject that are long enough for a clip."""
+        found = []
+        for span, number in majors.items():
+            mine = moments[number]
+            here = mine.span == span
+            frames, t_s, score = mine.frames[here], mine.t_s[here], mine.score[here]
+            found += [(frames[run], t_s[run], score[run]) for run in runs(frames)]
+        least = self.config.min_clip_s * self.info.fps
+        return highlights.choose_highlights(
+            [run for run in found if len(run[0]) >= least], self.config.highlights, self.source.video_id
+        )
+
+    def _pictured(self, faces: pa.Table) -> pa.Table:
         """The frames that are written, where the rate is lowered."""
-        return [row for row in faces if row["offset"] is not None]
+        return faces.filter(pa.compute.is_valid(faces["offset"]))
 
     def _stimulus_places(self) -> dict[int, tuple[str, int, int]]:
         places = {}
@@ -168,24 +265,26 @@ class _Video:
         return places
 
     def _stage(
-        self, faces: list[dict], span: int, track: str, subject: str, num_seen: int
+        self, faces: pa.Table, span: int, track: str, subject: str, num_seen: int, moments: highlights.Moments
     ) -> tuple[Part, dict[str, Any]]:
         """Stage the extras of a clip's chunks, and list where all members lie."""
-        video_id, first = self.source.video_id, faces[0]["frame"]
+        frames, t_s = faces["frame"].to_pylist(), faces["t_s"].to_pylist()
+        video_id, first, face_pane = self.source.video_id, frames[0], faces["pane"][0].as_py()
         clip_id = make_key(video_id, track, first)
         panes = self.spans[span][2]
         stimulus = stimulus_of(panes)
         name = f"{self.stem.name}-{track}-{first:06d}"
         extras, rows, chunks = io.BytesIO(), [], {}
         for low, high in chunk_spans(len(faces)):
-            chunk = faces[low:high]
+            chunk = faces.slice(low, high - low).to_pylist()
             key = make_key(video_id, track, chunk[0]["frame"])
-            after_s = faces[high]["t_s"] if high < len(faces) else chunk[-1]["t_s"] + self._frame_s()
+            after_s = t_s[high] if high < len(faces) else chunk[-1]["t_s"] + self._frame_s()
             sound_start_s, samples = self._sound(chunk[0]["t_s"], after_s)
             members = [
                 ("landmarks.npy", _npy(np.array([row["landmarks"] for row in chunk], np.float32).reshape(-1, 68, 2))),
                 ("pose.npy", _npy(np.array([row["pose"] for row in chunk], np.float32))),
                 ("gaze.npy", _npy(np.array([row["gaze"] for row in chunk], np.float32))),
+                ("highlight.npy", _npy(moments.at([row["frame"] for row in chunk]))),
             ]
             if samples is not None:
                 members.append(("audio.flac", _flac(samples)))
@@ -203,13 +302,14 @@ class _Video:
                 "face_boxes": [row["box"] for row in chunk],
                 "face_sources": [row["source"] for row in chunk],
                 "crop": [[round(number, 5) for number in row["crop"]] for row in chunk],
-                "cuts": self._cuts(span, faces[0]["pane"], chunk),
+                "cuts": self._cuts(span, face_pane, chunk),
+                "labels": {"speaking": self._speaking([row["t_s"] for row in chunk])},
                 "audio": None
                 if samples is None
                 else {"rate": sound.RATE, "start_s": sound_start_s, "samples": len(samples)},
             }
         write_atomic(self.work / "clips" / f"{name}.blob", extras.getvalue())
-        pane = [p for p in panes if p.role == REACTION][faces[0]["pane"]]
+        pane = [p for p in panes if p.role == REACTION][face_pane]
         facts = {
             "clip_id": clip_id,
             "video_id": video_id,
@@ -225,19 +325,23 @@ class _Video:
         found = {"clip": facts, "chunks": chunks, "sha256": self.laid_out.ingested.sha256}
         write_atomic(self.work / "clips" / f"{name}.facts.json", canonical_json(found))
         part = write_part_index(self.work, f"clips/{name}.part", clip_id, self.source.split, rows)
-        sizes = [row["box"][2] for row in faces]
+        sources = Counter(faces["source"].to_pylist())
         return part, {
             "clip_id": clip_id,
             "subject_id": subject,
             "chunks": len(chunks),
             "frames": len(faces),
-            "start_s": faces[0]["t_s"],
-            "end_s": faces[-1]["t_s"],
-            "face_px": float(np.median(sizes)),
-            "sources": {
-                kind: sum(row["source"] == kind for row in faces) for kind in sorted({r["source"] for r in faces})
-            },
+            "start_s": t_s[0],
+            "end_s": t_s[-1],
+            "face_px": float(np.median(_matrix(faces["box"], 4)[:, 2])),
+            "sources": dict(sorted(sources.items())),
         }
+
+    def _speaking(self, t_s: list[float]) -> dict[str, Any]:
+        if self.voice is None:
+            return asdict(voice.unheard())
+        end_s = Path(self.laid_out.sound or "").stat().st_size / 2 / sound.RATE
+        return voice.speaking_label(t_s, self._frame_s(), self.voice, end_s)
 
     def _frame_s(self) -> float:
         return 1 / self.info.fps
@@ -288,7 +392,9 @@ class _Video:
             )  # fmt: skip
         return letters
 
-    def _summary(self, clips: list[dict], names: list[str], persons: list[Person], short: int) -> dict[str, Any]:
+    def _summary(
+        self, clips: list[dict], names: list[str], persons: Sequence[Person], short: int, calm: int
+    ) -> dict[str, Any]:
         ingested = self.laid_out.ingested
         picture = preview.draw(Path(ingested.path), self.info, self.layout, self._preview_faces(clips), self.stem)
         return {
@@ -305,6 +411,7 @@ class _Video:
             "clips": clips,
             "people": {name: person.num_frames for name, person in zip(names, persons, strict=True)},
             "frames_in_short_clips": short,
+            "frames_outside_highlights": calm,
             "preview": picture,
         }
 
@@ -324,6 +431,18 @@ def truncation(info: VideoInfo) -> str | None:
     if info.duration_s - info.end_s > max(0.5, 0.01 * info.duration_s):
         return f"the header promises {info.duration_s:.2f} s, the file holds {info.end_s:.2f} s"
     return None
+
+
+def _cut_to(faces: pa.Table, chosen: list[highlights.Highlight] | None) -> Iterator[pa.Table]:
+    """The run as it is, or the highlights that lie in it."""
+    if chosen is None:
+        yield faces
+        return
+    frames = faces["frame"].to_numpy()
+    for window in chosen:
+        low, high = np.searchsorted(frames, (window.first, window.last + 1))
+        if high > low:
+            yield faces.slice(low, high - low)
 
 
 def _place(key: str, suffix: str, blob: str, offset: int, size: int) -> dict[str, Any]:
@@ -382,11 +501,14 @@ def chunk_of(
     captions: Sequence[Mapping[str, Any]],
 ) -> Chunk:
     """The json member of one record."""
+    facts = {name: value for name, value in chunk.items() if name != "labels"}
+    heard = {name: Label(**label) for name, label in chunk["labels"].items()}
     return Chunk(
         key=key,
         dataset=dataset,
         splits={"all": row["split"]},
         labels=scene_labels(row.get("stimulus_scene"), row.get("sub_scene"))
+        | heard
         | annotations.labels_of(coded, chunk["t_s"]),
         captions=captions,
         license=row["license"],
@@ -394,5 +516,5 @@ def chunk_of(
         stimulus={"id": row["stimulus_id"]} if row.get("stimulus_id") else None,
         provenance={"versions": dict(versions)},
         **clip,
-        **chunk,
+        **facts,
     )

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any
 
-from reactionnet_pipeline import clips, cuts, decode, follow, ingest, layout, sound
+from reactionnet_pipeline import clips, cuts, decode, follow, gaze, highlights, ingest, layout, sound, voice
 from reactionnet_pipeline.captions import Config as CaptionsConfig
 from reactionnet_pipeline.clips import Config as ClipsConfig
 from reactionnet_pipeline.decode import Config as DecodeConfig
 from reactionnet_pipeline.demographics import Config as DemographicsConfig
+from reactionnet_pipeline.embeddings import Config as EmbeddingsConfig
+from reactionnet_pipeline.identity import Config as IdentityConfig
 from reactionnet_pipeline.layout import Config as LayoutConfig
 
 
@@ -26,6 +28,17 @@ class SegmentConfig:
     def __post_init__(self) -> None:
         if not self.length_s >= 1:
             raise ValueError(f"length_s {self.length_s}: a segment has at least 1 s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyFramesConfig:
+    """How many frames are chosen over the data set for annotation by hand (`--key-frames`); the paper chose 50,000."""
+
+    num: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num < 0:
+            raise ValueError(f"key frames {self.num}: 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +63,18 @@ class Config:
     layout: LayoutConfig = field(default_factory=LayoutConfig)
     segment: SegmentConfig = field(default_factory=SegmentConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
+    embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
+    identity: IdentityConfig = field(default_factory=IdentityConfig)
     clips: ClipsConfig = field(default_factory=ClipsConfig)
     captions: CaptionsConfig = field(default_factory=CaptionsConfig)
     demographics: DemographicsConfig = field(default_factory=DemographicsConfig)
+    key_frames: KeyFramesConfig = field(default_factory=KeyFramesConfig)
     limits: Limits = field(default_factory=Limits)
 
 
 def stage_versions() -> dict[str, int]:
     """The version of every stage: another one makes another output, whatever the settings."""
-    stages = (ingest, sound, layout, follow, cuts, decode, clips)
+    stages = (ingest, sound, layout, follow, cuts, decode, clips, highlights, voice, gaze)
     return {stage.__name__.rpartition(".")[2]: stage.VERSION for stage in stages}
 
 

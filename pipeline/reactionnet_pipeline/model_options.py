@@ -19,6 +19,7 @@ from types import MappingProxyType
 
 from reactionnet_datasets.sample import canonical_json, escape
 from reactionnet_datasets.shards import file_sha256, write_atomic
+from reactionnet_pipeline.weights import DLIB_FACES, weights_file
 
 AUTO, NONE = "auto", "none"
 HUB_S = 10.0
@@ -34,6 +35,11 @@ DEEPFACE_NETS = (
     "facial_expression_model_weights",
 )
 DEEPFACE_ENGINES = {"onnx": ".onnx", "pytorch": ".pth"}
+
+
+# FaceNet on VGGFace2, where facenet-pytorch keeps it
+FACENET_FILE = Path("torch") / "checkpoints" / "20180402-114759-vggface2.pt"
+EMBEDDING_KINDS = (".dat", ".pt", ".pth", ".safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +76,12 @@ class Weights:
     path: str
     digest: str
     engine: str = "torch"
+    files: tuple[str, ...] = ()
+
+    @property
+    def file(self) -> Path:
+        """Where there is one file only."""
+        return Path(self.path) / self.files[0]
 
 
 def find_blip(option: str) -> Found | LeftOut:
@@ -201,11 +213,45 @@ def find_deepface(option: str) -> Found | LeftOut:
     raise ValueError(f"--demographics-model {option}: {folder} lacks {', '.join(wanted)}")
 
 
+def find_embedding(option: str) -> Found | LeftOut:
+    """`--embedding-model`: auto and dlib (weights come with a package), facenet, a file of either kind, none."""
+    remedy = "--embedding-model dlib, facenet, or a file: dlib's .dat, or InceptionResnetV1 as .pt or .safetensors"
+    if option == NONE:
+        return LeftOut(stage="embeddings", reason="--embedding-model none", remedy=remedy)
+    if option in (AUTO, "dlib"):
+        try:
+            path = weights_file(*DLIB_FACES)
+        except FileNotFoundError as error:
+            if option == AUTO:
+                return LeftOut(stage="embeddings", reason=str(error), remedy=remedy)
+            raise ValueError(f"--embedding-model dlib: {error}") from None
+    elif option == "facenet":
+        path = Path(os.environ.get("TORCH_HOME") or Path.home() / ".cache" / "torch") / Path(*FACENET_FILE.parts[1:])
+        if not path.is_file():
+            raise ValueError(
+                f"--embedding-model facenet: its weights are not at {path}; fetch them with"
+                " python -c \"import facenet_pytorch; facenet_pytorch.InceptionResnetV1(pretrained='vggface2')\""
+            )
+    else:
+        path = Path(option)
+        if not path.is_file() or path.suffix not in EMBEDDING_KINDS:
+            raise ValueError(f"--embedding-model {option}: no such file of weights; {remedy}")
+    engine = "dlib" if path.suffix == ".dat" else "facenet"
+    return Found(
+        stage="embeddings",
+        option=option,
+        name=path.stem,
+        path=str(path.resolve().parent),
+        files=(path.name,),
+        engine=engine,
+    )
+
+
 def with_digest(found: Found) -> Weights:
     """Read the files once for the sha256 of all of them."""
     digests = {name: file_sha256(Path(found.path) / name) for name in found.files}
     digest = hashlib.sha256(canonical_json(digests)).hexdigest()
-    return Weights(name=found.name, path=found.path, digest=digest, engine=found.engine)
+    return Weights(name=found.name, path=found.path, digest=digest, engine=found.engine, files=found.files)
 
 
 def checked(
@@ -221,7 +267,8 @@ def checked(
         device = devices.get(one.stage, "cpu")
         marker = work / "models" / f"{one.stage}-{weights.digest[:16]}-{escape(device)}.json"
         if not marker.exists():
-            command = [sys.executable, "-P", "-m", f"reactionnet_pipeline.{one.stage}", one.path]
+            where = weights.file if len(one.files) == 1 else one.path
+            command = [sys.executable, "-P", "-m", f"reactionnet_pipeline.{one.stage}", str(where)]
             command += [device] if one.stage in devices else []
             tried = subprocess.run(command, capture_output=True, text=True, check=False)
             if tried.returncode:

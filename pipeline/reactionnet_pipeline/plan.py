@@ -4,15 +4,15 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from reactionnet_datasets.sample import canonical_json
 from reactionnet_datasets.shards import MANIFEST, file_sha256, write_atomic
-from reactionnet_datasets.splits import LOCK, SPLITS, Assignment, Member, assign, write_lock
+from reactionnet_datasets.splits import LOCK, SPLITS, Assignment, Member, assign, hash_of, write_lock
 from reactionnet_pipeline import admitted
 from reactionnet_pipeline.cache import fingerprint, library_versions
 from reactionnet_pipeline.config import Config, stage_versions
@@ -31,6 +31,9 @@ class Plan:
     rows: tuple[Row, ...]
     letters: tuple[DeadLetter, ...]
     assignment: Assignment
+    members: tuple[Member, ...] = ()
+    ratio: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    lock_before: Mapping[str, str] = field(default_factory=dict)
     tombstones: frozenset[str] = frozenset()  # the content of a file may be listed, which only ingest will see
 
 
@@ -59,12 +62,27 @@ def make_plan(
         rows.append(replace(row, layout=overrides.pop(row.video_id)) if row.video_id in overrides else row)
     if strangers := set(overrides) - {letter.video_id for letter in letters}:
         raise ManifestError(f"{layouts} names videos that the manifest lacks: {', '.join(sorted(strangers)[:20])}")
-    assignment = assign(_members(rows, disjoint), ratio, lock)
+    members = _members(rows, disjoint)
+    assignment = assign(members, ratio, lock)
     for row in rows:
         if (why := assignment.conflicts.get(row.video_id)) is not None:
             letters.append(_letter(row, "split", Code.SPLIT_CONFLICT, why))
     kept = tuple(row for row in rows if row.video_id in assignment.split_of)
-    return Plan(rows=kept, letters=tuple(letters), assignment=assignment, tombstones=gate.tombstones)
+    return Plan(
+        rows=kept, letters=tuple(letters), assignment=assignment, tombstones=gate.tombstones, ratio=ratio, lock_before=lock,
+        members=tuple(member for member in members if member.video_id in assignment.split_of),
+    )  # fmt: skip
+
+
+def names_all_subjects(made: Plan) -> bool:
+    """Whether there is nobody whom only a face could tell."""
+    return all(row.subject_ids for row in made.rows)
+
+
+def to_look_at(made: Plan, splits: Sequence[str]) -> tuple[str, ...]:
+    """Where faces decide the splits, all sources have to be seen, but for those that the lock has placed."""
+    placed = all(hash_of(f"video:{row.video_id}") in made.lock_before for row in made.rows)
+    return tuple(splits) if placed else SPLITS
 
 
 def _letter(row: Row, stage: str, code: Code, message: str) -> DeadLetter:
@@ -103,7 +121,7 @@ def nothing_left(made: Plan) -> str:
     return f"no source is left to build ({reasons}); the first: line {first.line}, {first.message}"
 
 
-def notices(made: Plan, splits: Sequence[str], disjoint: str) -> Iterable[str]:
+def notices(made: Plan, splits: Sequence[str], disjoint: str, by_face: bool = False) -> Iterable[str]:
     """What the user should know before the work begins."""
     counts = Counter(made.assignment.split_of.values())
     yield "sources: " + ", ".join(f"{counts[split]} {split}" for split in SPLITS)
@@ -115,13 +133,17 @@ def notices(made: Plan, splits: Sequence[str], disjoint: str) -> Iterable[str]:
     if strangers := sorted(name for name in made.tombstones - taken_down if not re.fullmatch("[0-9a-fA-F]{64}", name)):
         yield f"tombstones that match no video_id: {', '.join(strangers[:20])} ({len(strangers)} in all)"
     nameless = sum(not row.subject_ids for row in made.rows)
-    if nameless:
+    if nameless and by_face:
+        yield f"{nameless} sources name no subject_ids: who is seen in them is told by faces"
+        if set(to_look_at(made, splits)) != set(splits):
+            yield "the splits follow from who is seen where, so all sources have to be looked at"
+    elif nameless:
         yield (
             f"{nameless} sources name no subject_ids: each counts as a subject of its own, so a person seen in several of"
             " them may end up in several splits"
         )
     for split in splits:
-        if not counts[split]:
+        if not counts[split] and not by_face:
             yield f"the {split} split will be empty"
     if disjoint == "both" and len(made.rows) > 1 and max(counts.values()) == len(made.rows):
         yield "shared subjects and stimuli tie all sources into one group: only one split has any"
@@ -183,4 +205,6 @@ def write_plan(made: Plan, work: Path) -> None:
     write_atomic(work / "plan" / LOCK, write_lock(made.assignment.lock))
     letters = b"".join(canonical_json(asdict(letter)) + b"\n" for letter in made.letters)
     write_atomic(work / "plan" / DEAD_LETTERS, letters)
+    admitted.write_members(work, made.members, made.ratio, made.lock_before)
+    (work / admitted.SETTLED).unlink(missing_ok=True)
     (work / RESULT).unlink(missing_ok=True)

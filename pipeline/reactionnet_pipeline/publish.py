@@ -6,11 +6,11 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.ipc
+import pyarrow.parquet as pq
 
 from reactionnet_datasets.sample import canonical_json
 from reactionnet_datasets.shards import read_manifest, write_atomic, write_manifest
@@ -20,6 +20,7 @@ from reactionnet_datasets.tabulate import TableParts
 from reactionnet_pipeline import admitted
 from reactionnet_pipeline.demographics import Estimated
 from reactionnet_pipeline.errors import Code, DeadLetter
+from reactionnet_pipeline.highlights import key_frame_candidates, pick_key_frames
 from reactionnet_pipeline.parts import ShardRef
 from reactionnet_pipeline.records import VideoDone
 
@@ -46,6 +47,7 @@ class Settings:
     splits: tuple[str, ...]
     max_loss: float
     facts: str
+    key_frames: tuple[tuple[str, int], ...] = ()
 
 
 Arrival = Tabulated | VideoDone | Estimated | DeadLetter
@@ -62,6 +64,9 @@ def publish(arrivals: Iterable[Arrival], settings: Settings) -> dict[str, Any]:
     shards.sort(key=lambda s: (SPLITS.index(s.shard.split), s.shard.number))
     videos.sort(key=lambda video: video.video_id)
     letters.sort(key=_letter_order)
+    # where faces decide the splits, more was looked at than is written
+    split_of = admitted.splits_of(work)
+    letters = [letter for letter in letters if split_of.get(letter.video_id) in settings.splits]
     counts = _balance(work, settings, videos, letters)
     lost = counts["lost"] / counts["admitted"] if counts["admitted"] else 0.0
     result: dict[str, Any] = {"counts": counts, "lost": lost, "published": lost <= settings.max_loss}
@@ -86,9 +91,7 @@ def _letter_order(letter: DeadLetter) -> tuple:
 
 def _balance(work: Path, settings: Settings, videos: list[VideoDone], letters: list[DeadLetter]) -> dict[str, int]:
     """Every admitted source of the built splits is either built or dead, none is both."""
-    with pa.memory_map(str(work / admitted.ROWS)) as source:
-        rows = pa.ipc.open_file(source).read_all()["row"].to_pylist()
-    expected = {row["video_id"] for row in map(json.loads, rows) if row["split"] in settings.splits}
+    expected = {video_id for video_id, split in admitted.splits_of(work).items() if split in settings.splits}
     built = [video.video_id for video in videos]
     dead = [letter.video_id for letter in letters if not letter.kept and letter.video_id in expected]
     if Counter(built + dead) != Counter(expected):
@@ -139,6 +142,7 @@ def _content(
         tables["windows"] = [s.parts.windows for s in here]
         if any(s.captions for s in here):
             tables["captions"] = [s.captions for s in here if s.captions]
+        tables["key_frames"] = [_key_frames(root, split, tables["frames"], dict(settings.key_frames).get(split, 0))]
         splits[split] = {
             "shards": [
                 {**asdict(s.shard.info), "frames": s.parts.num_frames, "clips": s.parts.num_clips} for s in here
@@ -160,6 +164,22 @@ def _content(
     }
 
 
+def _key_frames(root: Path, split: str, parts: list[str], num: int) -> str:
+    """The table of the split's key frames; its candidates are read one part of `frames` after another."""
+    columns = schema_of("key_frames").names
+    candidates: list[dict] = []
+    for part in parts if num else ():
+        rows = pq.read_table(root / part, columns=columns).to_pylist()
+        for clip_id, of_clip in groupby(sorted(rows, key=_clip_of), key=_clip_of):
+            candidates += key_frame_candidates(clip_id, list(of_clip))
+    content = make_table(pick_key_frames(candidates, num), schema_of("key_frames"))
+    return write_part(root, "key_frames", split, content)
+
+
+def _clip_of(row: Mapping[str, Any]) -> str:
+    return row["clip_id"]
+
+
 def _lost(work: Path, split: str, letters: list[DeadLetter]) -> dict[str, int]:
     codes = [x.code for x in letters if not x.kept and admitted.find_row(work, x.video_id)["split"] == split]
     return dict(sorted(Counter(str(code) for code in codes).items()))
@@ -178,6 +198,7 @@ def _rows(
     layouts: list[dict] = []
     sources: list[dict] = []
     people: dict[tuple[str, str], list[tuple[dict, dict]]] = {}
+    otherwise = "face" if (work / admitted.SETTLED).exists() else "video"
     for summary in summaries:
         row = admitted.find_row(work, summary["video_id"])
         layouts += [{"video_id": summary["video_id"], "origin": summary["origin"], **pane} for pane in summary["panes"]]
@@ -207,7 +228,7 @@ def _rows(
         )
         for clip in summary["clips"]:
             known = clip["subject_id"] in row["subject_ids"]
-            people.setdefault((clip["subject_id"], "manifest" if known else "video"), []).append((summary, clip))
+            people.setdefault((clip["subject_id"], "manifest" if known else otherwise), []).append((summary, clip))
     subjects = [
         {
             "subject_id": subject,

