@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -227,6 +228,8 @@ def run_jobs(jobs: Sequence[Job], workers: int, on_frames: Callable[[int], None]
             ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()  # else leaving the block would wait for whole shards
             raise
 
 
@@ -237,6 +240,7 @@ def _begin(counter: Any, parent: int) -> None:
     global _counter  # noqa: PLW0603
     _counter = counter
     os.environ["OMP_NUM_THREADS"] = "1"
+    signal.signal(signal.SIGINT, lambda *_: os._exit(EXIT_INTERRUPTED))  # the launcher says what happened
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
