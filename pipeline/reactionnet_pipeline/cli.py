@@ -303,7 +303,8 @@ def _beam_options(arguments: list[str]) -> list[str]:
     if unknown:
         known = ["--sources", "--out", "--split", "--work", "--workers", "--allow-license", "--tombstones", "--layouts",
                  "--require-consent", "--split-ratio", "--disjoint", "--target-shard-bytes", "--max-loss", "--set",
-                 "--annotations", "--caption-model", "--embedding-model", "--demographics-model", "--clips", "--key-frames"]  # fmt: skip
+                 "--annotations", "--caption-model", "--embedding-model", "--demographics-model", "--clips",
+                 "--key-frames"]  # fmt: skip
         near = difflib.get_close_matches(unknown[0].partition("=")[0], [*known, *parser._option_string_actions], n=1)
         raise UserError(f"no such option: {unknown[0]}" + (f"; did you mean {near[0]}?" if near else ""))
     return arguments
