@@ -197,9 +197,9 @@ class View:
             moved[..., 0] = self.out_w - moved[..., 0] - moved[..., 2]
         return moved
 
-    def move_pose(self, pose: np.ndarray) -> np.ndarray:
-        """Yaw, pitch, roll (..., 3): a mirror turns yaw and roll round."""
-        return pose * np.array([-1, 1, -1], pose.dtype) if self.mirrored else pose
+    def move_angles(self, angles: np.ndarray) -> np.ndarray:
+        """Yaw, pitch and, of a head, roll (..., 2 or 3): a mirror turns yaw and roll round."""
+        return angles * np.array([-1, 1, -1], angles.dtype)[: angles.shape[-1]] if self.mirrored else angles
 
 
 def _grey(frames: np.ndarray) -> np.ndarray:

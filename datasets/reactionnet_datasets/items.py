@@ -26,7 +26,7 @@ from reactionnet_datasets.windows import Windows
 
 FIELDS = ("frames", "stimulus", "landmarks", "landmarks49", "pose", "boxes", "audio", "caption", "labels", "meta")
 # What a record may lack, and the shape of one frame of it.
-_OPTIONAL = {"landmarks": (68, 2), "pose": (3,)}
+_OPTIONAL: dict[str, tuple[int, ...]] = {"landmarks": (68, 2), "pose": (3,), "gaze": (2,), "highlight": ()}
 _CAPTION_ORDER = ("human", "beam", "nucleus")
 
 
@@ -238,7 +238,12 @@ class Reader:
         return [Task(self, *row) for row in rows]
 
     def fill(
-        self, batch: Batch, work: Sequence[tuple[int, Task]], random: Callable[[int], np.random.Generator], *, skip: bool
+        self,
+        batch: Batch,
+        work: Sequence[tuple[int, Task]],
+        random: Callable[[int], np.random.Generator],
+        *,
+        skip: bool,
     ) -> None:
         """Read items into their places (slots) of a batch. `random(slot)` gives an item's own draws.
 
@@ -458,7 +463,7 @@ def _moved(name: str, values: np.ndarray, view: View | None) -> np.ndarray:
         return view.move_points(values)
     if name == "boxes":
         return view.move_boxes(values)
-    return view.move_pose(values) if name == "pose" else values
+    return view.move_angles(values) if name in ("pose", "gaze") else values
 
 
 def _first_valid(batch: Batch, slot: int, rule: Rule, pieces: Sequence[Piece]) -> None:

@@ -66,7 +66,8 @@ def test_points_follow_a_resize_to_the_centres_of_pixels():
 def test_boxes_and_pose_turn_with_the_mirror():
     view = View(x=10, y=0, w=40, h=40, out_w=80, out_h=80, mirrored=True)
     np.testing.assert_allclose(view.move_boxes(np.float32([[15, 5, 10, 20]])), [[80 - 10 - 20, 10, 20, 40]])
-    assert view.move_pose(np.float32([1, 2, 3])).tolist() == [-1, 2, -3]
+    assert view.move_angles(np.float32([1, 2, 3])).tolist() == [-1, 2, -3]
+    assert view.move_angles(np.float32([[1, 2]])).tolist() == [[-1, 2]]  # gaze
 
 
 def test_the_middle_is_shown_where_nothing_is_random():

@@ -173,12 +173,13 @@ def test_windows_without_a_label_are_left_out_on_request(root):
 
 
 def test_all_fields_have_their_shapes(root):
-    fields = ("frames", "landmarks", "landmarks49", "pose", "boxes", "caption", "meta")
+    fields = ("frames", "landmarks", "landmarks49", "pose", "gaze", "boxes", "caption", "meta")
     batch = next(iter(ShardDataset(root, window=8, batch_size=2, fields=fields)))
     assert batch["landmarks"].shape == (2, 8, 68, 2)
     assert batch["landmarks49"].shape == (2, 8, 49, 2)
     assert batch["pose"][0, 0].tolist() == [10, 20, 30]
     assert batch["boxes"][0, 0].tolist() == [4, 6, 8, 10]
+    assert batch["gaze"].shape == (2, 8, 2) and batch["gaze"].isnan().all()  # nobody measured it
     assert batch["caption"] == ["", ""]
     assert batch["meta"][0]["video_id"] == f"video{told(batch['frames'][0, 0])[0]:03d}"
     assert batch["key"][0].endswith("-000000")
