@@ -9,7 +9,7 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else "Python 3.11 to 3.13 is needed, this is %d.%d; try make PYTHON=python3.12" % v[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check "torch==2.13.0"
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[pipeline,train,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[pipeline,train,importers,dev]"
 	touch $@
 
 demo: $(VENV)/.installed  ## draw reaction videos, build shards from them, show what came out

@@ -14,7 +14,7 @@ from fake.affectnet import write_later
 from fake.disfa import write_disfa
 from fake.printed import picture, write
 
-SMALL = ("--target-shard-bytes", "20000")
+SMALL = ("--target-shard-bytes", "16000")
 
 
 def start(*arguments, **options):
@@ -32,7 +32,7 @@ def run(*arguments, code=0):
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):
     root = tmp_path_factory.mktemp("faces")
-    for number in range(300):
+    for number in range(150):
         write(root / f"{number % 7}/{number}.jpg", picture(str(number)))
     return root
 
@@ -43,7 +43,7 @@ def test_any_number_of_processes_writes_the_same_bytes(faces, tmp_path):
     assert digests(tmp_path / "out1") == digests(tmp_path / "out2")
     content = json.loads((tmp_path / "out1/dataset.json").read_bytes())
     assert len(content["splits"]["train"]["shards"]) > 8
-    assert content["splits"]["train"]["frames"] == 300
+    assert content["splits"]["train"]["frames"] == 150
 
 
 def test_a_killed_import_goes_on_and_ends_alike(faces, tmp_path):

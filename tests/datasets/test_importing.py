@@ -1,6 +1,7 @@
 """The steps of an import, with plain values: clips on their way, counts, landmarks, and the way into a training batch."""
 
 import io
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -225,3 +226,8 @@ def test_what_an_earlier_import_left_is_removed_in_time(tmp_path):
     run_import("image_folder", tmp_path / "faces", tmp_path / "out")
     run_import("image_folder", tmp_path / "faces", tmp_path / "new")
     assert digests(tmp_path / "out") == digests(tmp_path / "new")
+
+
+def test_the_readme_lists_every_data_set():
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    assert [name for name in importer_names() if f"| `{name}` |" not in text] == []
