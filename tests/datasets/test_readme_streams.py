@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from drawn_shards import write_dataset
 
+from drawn_shards import write_dataset
 from reactionnet_datasets.sample import Label
 
 README = Path(__file__).parents[2] / "README.md"
