@@ -7,6 +7,7 @@ order, where KEY is the chunk's key and NNN the place of a frame in the chunk:
     KEY.landmarks.npy      float32 (T, 68, 2), pixels of the reaction picture
     KEY.pose.npy           float32 (T, 3), yaw, pitch, roll in degrees
     KEY.gaze.npy           float32 (T, 2), yaw, pitch of the eyes in the head in degrees; NaN through a blink
+    KEY.highlight.npy      float32 (T,), how strongly the face reacts (built data)
     KEY.<stream>.npy       any further feature stream, first axis T or stated in the json
     KEY.audio.flac         16 kHz mono, from `audio.start_s`
     KEY.NNN.reaction.jpg   one aligned face picture a frame (png and others where a data set ships them)

@@ -45,7 +45,7 @@ def tabulate(root: Path, info: ShardInfo, labels: Iterable[str], tasks: Iterable
     frames, windows = [], []
     for chunk, places, arrays in read_chunks(root, info):
         frames += list(_frame_rows(chunk, places, arrays, info.path, labels, tasks))
-        windows.append(_window_row(chunk, places, info.path))
+        windows.append(_window_row(chunk, places, arrays, info.path))
     stem = Path(info.path).stem
     return TableParts(
         frames=write_part(root, "frames", stem, make_table(frames, schema_of("frames", tasks, labels))),
@@ -71,6 +71,7 @@ def _frame_rows(
 ) -> Iterator[dict[str, Any]]:
     pose = np.load(io.BytesIO(arrays["pose.npy"]), allow_pickle=False) if "pose.npy" in arrays else None
     gaze = np.load(io.BytesIO(arrays["gaze.npy"]), allow_pickle=False) if "gaze.npy" in arrays else None
+    highlight = np.load(io.BytesIO(arrays["highlight.npy"]), allow_pickle=False) if "highlight.npy" in arrays else None
     picture = {suffix[:3]: suffix for suffix in places if ".reaction." in suffix}
     common = {
         **_ids(chunk),
@@ -93,6 +94,8 @@ def _frame_rows(
             row["face_source"] = chunk.face_sources[place]
         if pose is not None:
             row.update(zip(("yaw", "pitch", "roll"), map(float, pose[place]), strict=True))
+        if highlight is not None:
+            row["highlight"] = float(highlight[place])
         if gaze is not None:
             angles = (None if np.isnan(angle) else float(angle) for angle in gaze[place])
             row.update(zip(("gaze_yaw", "gaze_pitch"), angles, strict=True))
@@ -120,7 +123,10 @@ def _ids(chunk: Chunk) -> dict[str, Any]:
     }
 
 
-def _window_row(chunk: Chunk, places: Mapping[str, tuple[int, int]], shard: str) -> dict[str, Any]:
+def _window_row(
+    chunk: Chunk, places: Mapping[str, tuple[int, int]], arrays: Mapping[str, bytes], shard: str
+) -> dict[str, Any]:
+    highlight = np.load(io.BytesIO(arrays["highlight.npy"]), allow_pickle=False) if "highlight.npy" in arrays else None
     return {
         **_ids(chunk),
         "first_frame": chunk.frames[0],
@@ -130,6 +136,7 @@ def _window_row(chunk: Chunk, places: Mapping[str, tuple[int, int]], shard: str)
         "start_s": chunk.t_s[0],
         "end_s": chunk.t_s[-1],
         "fps": chunk.fps,
+        "highlight": None if highlight is None else float(highlight.mean()),
         "has_stimulus": any(".stimulus." in suffix for suffix in places),
         "has_audio": "audio.flac" in places,
         "shard": shard,
