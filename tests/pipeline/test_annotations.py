@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -219,7 +220,9 @@ def test_agreement_on_intensity_is_that_of_shrout_and_fleiss_1979():
 
 
 def test_a_figure_that_is_not_defined_is_none_and_one_coder_has_none():
-    (never,) = agreement(moments("au_occ_1", [0] * 9, [0] * 9))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing of it is for the user's screen
+        (never,) = agreement(moments("au_occ_1", [0] * 9, [0] * 9))
     assert (never.kappa, never.f1) == (None, None)
     (still,) = agreement(moments("au_int_1", [2] * 9, [2] * 9))
     assert still.icc is None

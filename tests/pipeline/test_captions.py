@@ -61,22 +61,25 @@ def test_another_seed_draws_another_text_and_leaves_beam_search_alone(captioner)
     assert seed_of("clip", 1.0) != seed_of("clip", 2.0) != seed_of("other", 2.0)
 
 
-def test_the_score_is_the_mean_log_likelihood_of_a_token(captioner):
-    """By hand: feed the text back, a token at a time."""
+@pytest.mark.parametrize("ended", [True, False])
+def test_the_score_is_the_mean_log_likelihood_of_a_token(captioner, ended):
+    """By hand: feed a text back, a token at a time; its end counts where the model ended it."""
     import torch
 
-    picture = pictures(1)
-    text, score = captioner.caption(picture, [3])[0][NUCLEUS]
-    tokenizer, model = captioner._processor.tokenizer, captioner._model
-    said = [model.config.text_config.bos_token_id, *tokenizer(text, add_special_tokens=False).input_ids]
-    if len(said) <= Config().max_tokens:
-        said.append(model.config.text_config.sep_token_id)
-    embeds = model.vision_model(pixel_values=captioner.pixels(picture))[0]
+    picture, tokenizer, model = pictures(1), captioner._processor.tokenizer, captioner._model
+    found = captioner.caption(picture * 16, range(16))
+    texts = [one[NUCLEUS] for one in found]
+    tokens = [tokenizer(text, add_special_tokens=False).input_ids for text, _ in texts]
+    row = next(n for n, one in enumerate(tokens) if (len(one) < Config().max_tokens) == ended)
+    config = model.config.text_config
+    said = [config.bos_token_id, *tokens[row], *([config.sep_token_id] if ended else [])]
     each = []
-    for place in range(1, len(said)):
-        logits = model.text_decoder(input_ids=torch.tensor([said[:place]]), encoder_hidden_states=embeds).logits[0, -1]
-        each.append(logits.log_softmax(-1)[said[place]].item())
-    assert score == pytest.approx(np.mean(each), abs=2e-4)
+    with torch.inference_mode():
+        embeds = model.vision_model(pixel_values=captioner.pixels(picture))[0]
+        for place in range(1, len(said)):
+            logits = model.text_decoder(input_ids=torch.tensor([said[:place]]), encoder_hidden_states=embeds).logits
+            each.append(logits[0, -1].log_softmax(-1)[said[place]].item())
+    assert texts[row][1] == pytest.approx(np.mean(each), abs=2e-4)
 
 
 def test_seeded_draws_follow_the_distribution():

@@ -96,13 +96,14 @@ def test_a_frontal_large_detected_face_is_worth_most():
 
 
 def staged_clip(work, clip_id, subject, greys, yaws, box=(10, 10, 40, 40)):
-    """A clip whose pictures are of one grey each, so that a crop tells where it came from."""
+    """A clip whose pictures are of one blue each, so that a crop tells where it came from."""
     count = len(greys)
     pose = io.BytesIO()
     np.save(pose, np.array([[yaw, 0, 0] for yaw in yaws], np.float32))
     members = [("pose.npy", pose.getvalue())]
     for number, grey in enumerate(greys):
-        picture = np.full((64, 64, 3), grey, np.uint8)
+        picture = np.zeros((64, 64, 3), np.uint8)
+        picture[..., 2] = grey  # RGB
         members.append((f"{number:03d}.reaction.jpg", simplejpeg.encode_jpeg(picture, quality=95)))
     part = stage_part(work, f"clips/{clip_id}", clip_id, "train", [Record(key=clip_id, members=tuple(members))])
     chunk = {
@@ -122,10 +123,10 @@ def work(tmp_path):
 
 
 def test_the_best_crop_of_each_stretch_is_taken_and_cut_to_the_face(work):
-    first = staged_clip(work, "a-0-000000", "ann", [10, 20, 30], [40, 0, 40])
-    second = staged_clip(work, "b-0-000000", "ann", [110, 120, 130], [0, 30, 60])
+    first = staged_clip(work, "a-0-000000", "ann", [20, 40, 60], [40, 0, 40])
+    second = staged_clip(work, "b-0-000000", "ann", [160, 190, 220], [0, 30, 60])
     crops = best_crops([second, first], 2)
-    assert [round(float(crop.mean())) for crop in crops] == [20, 110]
+    assert [float(crop[..., 0].mean()) for crop in crops] == pytest.approx([40, 160], abs=4)  # BGR
     assert crops[0].shape == (40, 40, 3)
     assert len(best_crops([first], 16)) == 3
 

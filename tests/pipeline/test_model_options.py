@@ -1,5 +1,6 @@
 """What `auto`, a name, a folder and `none` come to."""
 
+import contextlib
 import json
 import os
 import socket
@@ -66,6 +67,25 @@ def test_a_hub_that_never_answers_is_given_up_in_time(monkeypatch):
         began = time.monotonic()
         assert not hub_answers("me/mine", within_s=0.3)
         assert time.monotonic() - began < 3
+
+
+def test_a_hub_that_drips_is_given_up_in_time(monkeypatch):
+    """A byte now and then keeps every read within its limit."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip():
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                for _ in range(60):
+                    connection.send(b"H")
+                    time.sleep(0.1)
+
+        threading.Thread(target=drip, daemon=True).start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.delenv("HF_HUB_OFFLINE")
+        began = time.monotonic()
+        assert not hub_answers("me/mine", within_s=0.5)
+        assert time.monotonic() - began < 4
 
 
 def test_a_named_model_that_the_hub_breaks_off_is_an_error(monkeypatch):
