@@ -192,13 +192,18 @@ class Piece(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One item to read: frames `start` to before `end` of a clip, of which `length` are delivered."""
+    """One item to read: frames `start` to before `end` of a clip, of which `length` are delivered.
+
+    `chunk` holds the first of them, at `place`.
+    """
 
     reader: "Reader"
     clip: int
     start: int
     end: int
     length: int
+    chunk: int
+    place: int
 
 
 class _Shown(NamedTuple):
@@ -228,14 +233,17 @@ class Reader:
         self.catalog, self.windows, self.recipe = catalog, windows, recipe
         self.records = Records(catalog, recipe.wanted())
         self._arrays = recipe.arrays
+        self._chunk_begin = np.cumsum(catalog.chunk_frames) - catalog.chunk_frames
         self._views: dict[tuple[str, tuple[int, int]], View] = {}
 
     def tasks(self, items: np.ndarray) -> list[Task]:
         """What is to be read for these items."""
         clips, starts, ends = self.windows.spans(items)
         lengths = self.windows.lengths(starts, ends)
-        rows = zip(clips.tolist(), starts.tolist(), ends.tolist(), lengths.tolist(), strict=True)
-        return [Task(self, *row) for row in rows]
+        frames = self._chunk_begin[self.catalog.clip_first[clips]] + starts  # counted over all clips
+        chunks = self._chunk_begin.searchsorted(frames, side="right") - 1
+        columns = (clips, starts, ends, lengths, chunks, frames - self._chunk_begin[chunks])
+        return [Task(self, *row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
     def fill(
         self,
@@ -270,7 +278,7 @@ class Reader:
         frames = None  # all of them
         if task.length < task.end - task.start:
             frames = self.windows.frames(task.start, task.end, random() if recipe.jitter else None)
-        pieces = self._pieces(task.clip, task.start, task.end, frames)
+        pieces = self._pieces(task, frames)
         shown = []
         if "frames" in recipe.fields:
             shown.append(self._show(batch, "frames", "reaction", slot, pieces, recipe.augment, random))
@@ -304,34 +312,28 @@ class Reader:
         if "caption" in recipe.fields:
             batch.texts[slot] = _caption(first, float(t_s[0]))
         if "audio" in recipe.fields:
-            batch.sounds[slot] = self._sound(found.task.clip, found.task.start, found.task.end)
+            batch.sounds[slot] = self._sound(found.task)
         if "meta" in recipe.fields:
             batch.metas[slot] = {**first.meta, "shard": self.catalog.shards[first.shard].path}
 
-    def _pieces(self, clip: int, start: int, end: int, frames: np.ndarray | None = None) -> list[Piece]:
-        """The chunks that hold frames of a clip: all from `start` to before `end`, or those of `frames` (ascending)."""
-        low, high = int(self.catalog.clip_first[clip]), int(self.catalog.clip_first[clip + 1])
-        firsts = self.catalog.chunk_place[low:high]
-        chunk = int(firsts.searchsorted(start, side="right")) - 1 if high - low > 1 else 0
-        if end - start == 1:
-            parsed = self.records.parsed(low + chunk)
-            first = int(firsts[chunk])
-            return [Piece(parsed, slice(start - first, end - first), slice(0, 1))]
+    def _pieces(self, task: Task, frames: np.ndarray | None = None) -> list[Piece]:
+        """The chunks that hold an item's frames: all of its span, or those of `frames` (ascending, of the clip)."""
         pieces: list[Piece] = []
-        done = 0
-        while done < (end - start if frames is None else len(frames)):
-            parsed = self.records.parsed(low + chunk)
-            first = int(firsts[chunk])
+        chunk, first, done = task.chunk, task.start - task.place, 0  # `first`: the chunk's first frame in the clip
+        while done < (task.end - task.start if frames is None else len(frames)):
+            parsed = self.records.parsed(chunk)
             past = first + parsed.num
             if frames is None:
-                begin, stop = start + done, min(past, end)
-                pieces.append(Piece(parsed, slice(begin - first, stop - first), slice(done, stop - start)))
-                done = stop - start
+                stop = min(past, task.end) - task.start
+                pieces.append(
+                    Piece(parsed, slice(task.start + done - first, task.start + stop - first), slice(done, stop))
+                )
+                done = stop
             elif frames[done] < past:
                 stop = int(frames.searchsorted(past))
                 pieces.append(Piece(parsed, frames[done:stop] - first, slice(done, stop)))
                 done = stop
-            chunk += 1
+            chunk, first = chunk + 1, past
         return pieces
 
     def _show(
@@ -431,9 +433,9 @@ class Reader:
             raise ShardError(f"record {parsed.key} has {values.shape[1]} landmarks; 49 come from 68 or 49")
         return values
 
-    def _sound(self, clip: int, start: int, end: int) -> np.ndarray:
+    def _sound(self, task: Task) -> np.ndarray:
         """All sound of a span (S,), float32 in -1 to 1; silence where a record has none in between."""
-        parts = self._pieces(clip, start, end)
+        parts = self._pieces(task)
         first, last = parts[0][0], parts[-1][0]
         start_s, end_s = first.t_s[parts[0].places][0], last.t_s[parts[-1].places][-1]
         begun = np.concatenate([parsed.t_s[places] for parsed, places, _ in parts])
