@@ -273,9 +273,10 @@ def checked(
             tried = subprocess.run(command, capture_output=True, text=True, check=False)
             if tried.returncode:
                 why = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
-                reason = f"the weights in {one.path} cannot be used on {device}: {why[:400]}"
                 if one.option != AUTO:
-                    raise ValueError(f"{one.stage}: {reason}")
+                    raise ValueError(f"{one.stage}: the weights in {one.path} cannot be used on {device}: {why[:400]}")
+                # what is published names no folder of this machine
+                reason = f"{one.name} cannot be used on {device}: {why.replace(one.path, one.name)[:400]}"
                 left_out.append(
                     LeftOut(stage=one.stage, reason=reason, remedy="delete them, so that they are fetched anew")
                 )

@@ -179,3 +179,5 @@ def test_weights_that_cannot_be_loaded_are_an_error_where_named_and_left_out_whe
     usable, left_out = checked([Found(**{**vars(found), "option": "auto"})], tmp_path / "work")
     assert not usable
     assert left_out[0].stage == "demographics"
+    assert "deepface-onnx cannot be used on cpu" in left_out[0].reason
+    assert str(tmp_path) not in left_out[0].reason
