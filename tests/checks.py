@@ -16,6 +16,7 @@ from reactionnet_datasets.release import Release
 from reactionnet_datasets.sample import MASKS, Chunk, is_key
 from reactionnet_datasets.shards import ShardInfo, file_sha256, read_manifest, scan_tar
 from reactionnet_datasets.tabulate import read_chunks
+from reactionnet_datasets.validate import validate
 
 Rows = list[dict[str, Any]]
 
@@ -117,5 +118,6 @@ def _check_contract(out: Path, rows: Rows) -> None:
         assert Chunk.from_json(chunk.to_json()) == chunk
         for label, value in chunk.labels.items():
             assert fault_of(label, value) is None
+    assert not validate(out).faults
     content = json.loads((out / "dataset.json").read_bytes())
     assert sum(entry["frames"] for entry in content["splits"].values()) == len(rows)

@@ -46,7 +46,8 @@ def video(path: Path, texts: list[str], fps: int = 25, width: int = 64, height: 
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, "yuv420p", 4_000_000
+        stream.width, stream.height, stream.bit_rate = width, height, 4_000_000
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.thread_count = 1
         for text in texts:
             grey_HW = draw(text, width, height)

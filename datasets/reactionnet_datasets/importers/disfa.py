@@ -25,7 +25,6 @@ from reactionnet_datasets.release import Release, ReleaseError
 
 AUS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)  # all that is annotated; protocols choose, shards keep everything
 FPS = 20.0
-CAMERAS = {"left": "Videos_LeftCamera", "right": "Video_RightCamera"}
 BAD_LANDMARKS = {"SN029": range(4089, 4543)}
 
 ABOUT = About(
@@ -54,7 +53,7 @@ class Options:
 
 def read(release: Release, options: Options) -> Iterator[Clip]:
     """One clip a subject. ReleaseError for a score or frame number out of place."""
-    one_of("camera", options.camera, tuple(CAMERAS))
+    one_of("camera", options.camera, ("left", "right"))
     one_of("drop-bad-landmarks", options.drop_bad_landmarks, ("none", "known"))
     side = options.camera.capitalize()
     videos = release.first(f"Videos_{side}Camera", f"Video_{side}Camera")

@@ -5,9 +5,9 @@ import io
 import numpy as np
 import pytest
 
-from checks import assert_golden, check_importer, chunks_of, frame_rows, run_import
+from checks import assert_golden, check_importer, chunks_of, frame_rows, read_member, run_import
 from fake.disfa import points, write_disfa
-from fake.printed import video
+from fake.printed import says, video
 from reactionnet_datasets.release import MissingMediaError, ReleaseError
 
 
@@ -48,6 +48,8 @@ def test_conforms(release, tmp_path):
     landmarks = np.load(io.BytesIO(arrays["landmarks66.npy"]))
     np.testing.assert_allclose(landmarks[2], points("SN010", 3))
     assert np.isnan(landmarks[3]).all()
+    arrays = next(a for c, a in chunks_of(out) if c.video_id == "SN001")  # whose files count from 0
+    np.testing.assert_allclose(np.load(io.BytesIO(arrays["landmarks66.npy"]))[0], points("SN001", 1))
 
 
 def test_the_right_camera_is_another_video(release, tmp_path):
@@ -91,6 +93,22 @@ def test_a_video_that_ends_early_is_an_error_or_a_recorded_gap(own, tmp_path):
         run_import("disfa", own, tmp_path / "out")
     run_import("disfa", own, tmp_path / "out", allow_missing=True)
     assert_golden(frame_rows(tmp_path / "out"), GOLDEN[:-1])
+
+
+def test_a_damaged_picture_in_mid_video_shifts_no_other(own, tmp_path):
+    path = own / "Videos_LeftCamera/LeftVideoSN010_comp.avi"
+    video(path, [f"SN010 {frame}" for frame in range(1, 7)], fps=20, width=128, height=96, codec="mjpeg")
+    data = bytearray(path.read_bytes())
+    third = [place for place in range(len(data)) if data[place : place + 3] == b"\xff\xd8\xff"][2]
+    data[third + 2 : third + 400] = bytes(398)
+    path.write_bytes(data)
+    with pytest.raises(MissingMediaError, match=r"(?s)1 files .*picture 2 \(from 0\) cannot be decoded"):
+        run_import("disfa", own, tmp_path / "out")
+    run_import("disfa", own, tmp_path / "out", allow_missing=True)
+    rows = frame_rows(tmp_path / "out")
+    assert_golden(rows, [row for row in GOLDEN if (row["subject_id"], row["frame"]) != ("SN010", 3)])
+    for row in rows:
+        assert says(read_member(tmp_path / "out", row), printed(row))
 
 
 def test_a_video_without_labels_is_an_error(own, tmp_path):
