@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -216,6 +217,30 @@ def test_landmarks_are_found_by_the_pipeline(shared, tmp_path):
     assert np.abs(found["face"] - truth)[17:].mean() < 3
     assert np.isnan(found["none"]).all()
     assert '"frames_without_landmarks": 1' in (tmp_path / "out/import_report.json").read_text()
+
+
+def test_sound_is_resampled_and_cut_with_the_pictures(tmp_path):
+    """A tone that begins at 6 s, under 200 frames at 25 a second: the second chunk begins at 5.12 s."""
+    rate = 44_100
+    t_s = np.arange(8 * rate) / rate
+    tone = np.where(t_s >= 6, 0.5 * np.sin(2 * np.pi * 440 * t_s), 0)
+    soundfile.write(tmp_path / "tone.wav", np.stack([tone, tone], axis=1), rate)
+    write(tmp_path / "p.jpg", picture("p"))
+
+    def read(release, options):
+        files = [release.file("p.jpg")] * 200
+        yield Clip(video="v", frames=range(200), media=Pictures(files=files), fps=25.0, sound=release.file("tone.wav"))
+
+    module = SimpleNamespace(ABOUT=load_importer("image_folder").ABOUT, read=read)
+    options = load_importer("image_folder").Options()
+    planned = plan(Release(tmp_path), module, options, tmp_path / "out", tmp_path / "work", target_bytes=1 << 20)
+    publish(tmp_path / "out", module.ABOUT, planned, [write_job(job) for job in planned.jobs])
+    dataset = ShardDataset(tmp_path / "out", fields=("frames", "audio"), window=72, stride=128)
+    second = [item for item in dataset if int(item["frame"][0]) == 128]
+    sound = second[0]["audio"].numpy().astype(float)
+    begins = np.flatnonzero(np.abs(sound) > 0.05 * np.abs(sound).max())[0] / 16_000
+    assert begins == pytest.approx(6 - 128 / 25, abs=0.01)
+    assert len(sound) == pytest.approx(72 / 25 * 16_000, abs=2)
 
 
 def test_what_an_earlier_import_left_is_removed_in_time(tmp_path):

@@ -61,9 +61,7 @@ def read(release: Release, options: Options) -> Iterator[Clip]:
     for video in release.listing(videos, "*.avi"):
         match = re.search(r"SN\d{3}", video.name.upper())
         if match is None or match[0] not in folders:
-            raise ReleaseError(
-                f"{release.relative(video)} has no labels in ActionUnit_Labels: is the release complete?"
-            )
+            release.missing.append(f"{release.relative(video)} has no labels in ActionUnit_Labels")
     for subject, folder in sorted(folders.items()):
         scores = {au: _scores(release, folder / f"{subject}_au{au}.txt") for au in AUS}
         frames = range(1, len(scores[1]) + 1)

@@ -113,8 +113,10 @@ def test_a_damaged_picture_in_mid_video_shifts_no_other(own, tmp_path):
 
 def test_a_video_without_labels_is_an_error(own, tmp_path):
     video(own / "Videos_LeftCamera/LeftVideoSN002_comp.avi", ["x"], fps=20)
-    with pytest.raises(ReleaseError, match=r"SN002_comp\.avi has no labels"):
+    with pytest.raises(MissingMediaError, match=r"SN002_comp\.avi has no labels"):
         run_import("disfa", own, tmp_path / "out")
+    run_import("disfa", own, tmp_path / "out", allow_missing=True)
+    assert_golden(frame_rows(tmp_path / "out"), GOLDEN)
 
 
 @pytest.mark.parametrize("place", ["..", "ActionUnit_Labels"])
