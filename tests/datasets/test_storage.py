@@ -59,10 +59,11 @@ def test_a_block_is_fetched_once_and_the_cache_stays_small(remote, tmp_path):
     assert again.fetched_bytes == 0  # still there for another process
 
 
-def test_a_cached_block_that_was_cut_off_is_fetched_again(remote, tmp_path):
+@pytest.mark.parametrize("damage", [b"cut", b"of another length" * 100])
+def test_a_cached_block_of_another_length_is_fetched_again(remote, tmp_path, damage):
     remote.read("file", 0, 10)
     (block,) = (tmp_path / "cache").rglob("*.block")
-    block.write_bytes(b"cut")
+    block.write_bytes(damage)
     assert bytes(remote.read("file", 0, 10)) == DATA[:10]
     assert block.stat().st_size == 1000
 
