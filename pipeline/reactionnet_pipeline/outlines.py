@@ -76,6 +76,10 @@ def _around(map_HW: np.ndarray, ellipses_N4: np.ndarray) -> np.ndarray:
     return map_HW[rows, columns].mean(axis=1)
 
 
+RESTLESS, CALM = 12.0, 8.0  # grey levels of standard deviation in time: a moving stimulus, somebody's clothes
+MOVES_ALL_AROUND = 0.7  # of the places beside the person
+
+
 def cut_out(frames_THWC: Sequence[np.ndarray] | np.ndarray, face: Box) -> tuple[Rectangle, np.ndarray]:
     """The person of a face that stays: (bounding box, (H, W) mask), by GrabCut on the median of the frames.
 
@@ -100,6 +104,16 @@ def cut_out(frames_THWC: Sequence[np.ndarray] | np.ndarray, face: Box) -> tuple[
     mark(middle - 1.1 * w, chin, middle + 1.1 * w, chin + 1.6 * h, cv2.GC_PR_FGD)
     mark(middle - 0.32 * w, y + 0.1 * h, middle + 0.32 * w, chin, cv2.GC_FGD)
     mark(middle - 0.25 * w, chin, middle + 0.25 * w, chin + 0.35 * h, cv2.GC_FGD)
+    # where the stimulus moves all around, what stays calm beside a face is its hair and clothes, whatever their colour
+    spread_HW = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]).std(axis=0)
+    away_HW = mask_HW == cv2.GC_PR_BGD
+    if away_HW.any() and float((spread_HW[away_HW] > RESTLESS).mean()) > MOVES_ALL_AROUND:
+        features_HW = cv2.ellipse(
+            np.zeros_like(mask_HW), (int(middle), int(y + h / 2)), (int(0.6 * w), int(0.6 * h)), 0, 0, 360, 1, -1
+        )
+        unsure_HW = mask_HW != cv2.GC_FGD
+        mask_HW[unsure_HW & (features_HW == 0) & (cv2.erode(spread_HW, np.ones((3, 3))) > RESTLESS)] = cv2.GC_BGD
+        mask_HW[(mask_HW == cv2.GC_PR_FGD) & (cv2.dilate(spread_HW, np.ones((3, 3))) < CALM)] = cv2.GC_FGD
     cv2.setRNGSeed(0)
     around = (
         slice(max(0, int(y - 2 * h)), min(height, int(chin + 2.6 * h))),
