@@ -90,7 +90,10 @@ def find_blip(option: str) -> Found | LeftOut:
     if option == NONE:
         return LeftOut(stage="captions", reason="--caption-model none", remedy=remedy)
     if option == AUTO:
-        folder = _cached_snapshot(BLIP) or (_downloaded(BLIP) if hub_answers(BLIP) else None)
+        try:
+            folder = _cached_snapshot(BLIP) or (_downloaded(BLIP) if hub_answers(BLIP) else None)
+        except ValueError:  # its text has numbers of requests, which do not belong into what is published
+            return LeftOut(stage="captions", reason=f"{BLIP} cannot be fetched from the hub", remedy=remedy)
         if folder is None:
             reason = f"{BLIP} lies in no cache, and {_no_hub()}"
             return LeftOut(stage="captions", reason=reason, remedy=remedy)

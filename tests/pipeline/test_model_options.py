@@ -96,6 +96,13 @@ def test_a_named_model_that_the_hub_breaks_off_is_an_error(monkeypatch):
         find_blip("me/mine")
 
 
+def test_auto_does_without_a_model_that_the_hub_breaks_off(monkeypatch):
+    with hub(monkeypatch, has=[f"/{BLIP}/resolve/main/config.json"]):
+        found = find_blip("auto")
+    assert isinstance(found, LeftOut)
+    assert "cannot be fetched from the hub" in found.reason
+
+
 def test_auto_leaves_out_what_it_cannot_have_and_says_how_to_have_it():
     for found in (find_blip("auto"), find_deepface("auto")):
         assert isinstance(found, LeftOut)
