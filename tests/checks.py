@@ -10,7 +10,9 @@ import pyarrow as pa
 from fake.printed import says
 from reactionnet_datasets.about import load_importer, make_options
 from reactionnet_datasets.doctor import published_frames
-from reactionnet_datasets.importing import Plan, plan, publish, write_job
+from reactionnet_datasets.import_plan import Plan, plan
+from reactionnet_datasets.import_publish import publish
+from reactionnet_datasets.importing import write_job
 from reactionnet_datasets.labels import column_of, fault_of
 from reactionnet_datasets.release import Release
 from reactionnet_datasets.sample import MASKS, Chunk, is_key

@@ -23,17 +23,9 @@ from rich.table import Table
 from reactionnet_datasets import media
 from reactionnet_datasets.about import CONFIRMED, Finding, all_about, load_importer, make_options
 from reactionnet_datasets.doctor import examine, frames_of, published_frames
-from reactionnet_datasets.importing import (
-    REPORT,
-    Job,
-    Plan,
-    Written,
-    plan,
-    publish,
-    read_results,
-    write_job,
-    write_jobs,
-)
+from reactionnet_datasets.import_plan import Job, Plan, plan
+from reactionnet_datasets.import_publish import REPORT, publish
+from reactionnet_datasets.importing import Written, read_results, write_job, write_jobs
 from reactionnet_datasets.release import Release, ReleaseError
 from reactionnet_datasets.shards import MANIFEST, read_manifest, remove_temporaries
 

@@ -27,7 +27,9 @@ import simplejpeg
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from reactionnet_datasets.about import load_importer, make_options
-from reactionnet_datasets.importing import plan, publish, write_job
+from reactionnet_datasets.import_plan import plan
+from reactionnet_datasets.import_publish import publish
+from reactionnet_datasets.importing import write_job
 from reactionnet_datasets.release import Release
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "rendered_facs"

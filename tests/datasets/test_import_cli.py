@@ -42,7 +42,7 @@ def test_any_number_of_processes_writes_the_same_bytes(faces, tmp_path):
         run("image_folder", faces, tmp_path / f"out{workers}", "--workers", workers, *SMALL, "-q")
     assert digests(tmp_path / "out1") == digests(tmp_path / "out2")
     content = json.loads((tmp_path / "out1/dataset.json").read_bytes())
-    assert len(content["splits"]["train"]["shards"]) > 8
+    assert len(content["splits"]["train"]["shards"]) >= 8
     assert content["splits"]["train"]["frames"] == 150
 
 

@@ -31,7 +31,10 @@ from reactionnet_datasets.clip import (
     to_line,
 )
 from reactionnet_datasets.doctor import examine
-from reactionnet_datasets.importing import count_labels, key_of, plan, publish, write_job
+from reactionnet_datasets.import_plan import plan
+from reactionnet_datasets.import_publish import publish
+from reactionnet_datasets.import_records import key_of
+from reactionnet_datasets.importing import count_labels, write_job
 from reactionnet_datasets.media import MediaError, check_picture
 from reactionnet_datasets.release import Release, ReleaseError
 from reactionnet_datasets.sample import is_key
@@ -197,6 +200,7 @@ def test_missing_members_are_an_error_and_never_a_part(tmp_path_factory, gone, a
         assert found == [(number, number % 2) for number in range(60) if number not in gone]
 
 
+@pytest.mark.slow
 def test_landmarks_are_found_by_the_pipeline(shared, tmp_path):
     import av
 
