@@ -113,7 +113,8 @@ class ShardIndex:
         offset, size = table["offset"].to_numpy(), table["size"].to_numpy()
         # Sizes first, each against the tar: sums of what is left cannot overflow.
         if ((size < 0) | (size > info.num_bytes) | (offset < BLOCK) | (offset > info.num_bytes)).any() or (
-            (len(offset) and (offset[1:] - BLOCK < (offset + size)[:-1]).any()) or (offset + size > info.num_bytes).any()
+            (len(offset) and (offset[1:] - BLOCK < (offset + size)[:-1]).any())
+            or (offset + size > info.num_bytes).any()
         ):
             raise ShardError(f"{info.index} has members that overlap or lie outside {info.path}")
         ends = pc.run_end_encode(table["key"].combine_chunks()) if table.num_rows else None

@@ -383,7 +383,8 @@ class _Pass:
         size = dataset.batch_size or 1
         numbers = self._items[unit * size : (unit + 1) * size]
         work = dataset._work(numbers)
-        batch = Batch(dataset.recipe, [task.length for task in work], dataset._readers[0].windows.length, None if self._position.workers else dataset._pool)
+        pool = None if self._position.workers else dataset._pool
+        batch = Batch(dataset.recipe, [task.length for task in work], dataset._readers[0].windows.length, pool)
         if dataset._uneven == "pad":
             batch.arrays["repeated"] = (
                 np.arange(unit * size, unit * size + len(work)) >= len(self._items) - self._repeated
