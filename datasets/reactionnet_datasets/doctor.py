@@ -28,7 +28,7 @@ def compare(what: str, expected: int, found: int, recalled: bool = False) -> Fin
 def examine(frames: pa.Table, module: ModuleType) -> list[Finding]:
     """All findings of an importer on a frames table."""
     known: Sequence[Known] = module.ABOUT.known
-    findings = [compare(one.what, one.count, count(frames, one), one.recalled) for one in known]
+    findings = [_held_against(frames, one) for one in known]
     if hasattr(module, "doctor"):
         findings += module.doctor(frames)
     if not findings:
@@ -37,11 +37,16 @@ def examine(frames: pa.Table, module: ModuleType) -> list[Finding]:
     return findings
 
 
+def _held_against(frames: pa.Table, known: Known) -> Finding:
+    if lacking := [column for column in known.where if column not in frames.column_names]:
+        found = f"no column {', '.join(lacking)}"
+        return Finding(what=known.what, expected=f"{known.count:,}", found=found, verdict=UNKNOWN)
+    return compare(known.what, known.count, count(frames, known), known.recalled)
+
+
 def count(frames: pa.Table, known: Known) -> int:
     """What a `Known` counts."""
     for column, value in known.where.items():
-        if column not in frames.column_names:
-            return 0
         frames = frames.filter(pc.equal(_plain(frames[column]), value))
     if known.of == "frames":
         return frames.num_rows

@@ -125,6 +125,8 @@ def test_the_doctor_counts_and_a_changed_count_changes_its_answer():
     assert [finding.verdict for finding in examine(table.slice(1), about)] == [
         "DIFFERS by -1", "DIFFERS by -1", "DIFFERS by -1", "UNKNOWN",
     ]  # fmt: skip
+    without = examine(table.drop_columns(["split_all"]), about)[1]
+    assert (without.found, without.verdict) == ("no column split_all", "UNKNOWN")
     nothing = SimpleNamespace(ABOUT=About(**{**vars(about.ABOUT), "known": ()}))
     assert [finding.verdict for finding in examine(table, nothing)] == ["UNKNOWN"]
 
