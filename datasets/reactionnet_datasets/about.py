@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
 
-from reactionnet_datasets.protocols import load_protocol, protocol_names
+from reactionnet_datasets.protocols import Protocol, load_protocol, protocol_names
 
 CONFIRMED, PARTLY, UNCONFIRMED = "confirmed", "partly confirmed", "unconfirmed"
 
@@ -122,15 +122,12 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
 
 def folds_of(dataset: str, subject: str) -> dict[str, int]:
     """The part of each published protocol of a data set that a subject belongs to."""
-    return {name: part for name, parts in _parts(dataset).items() if (part := parts.get(subject)) is not None}
+    return {p.name: part for p in _protocols(dataset) if (part := p.part_of(subject)) is not None}
 
 
 @cache
-def _parts(dataset: str) -> dict[str, dict[str, int]]:
-    return {
-        name: {subject: part for part, subjects in load_protocol(name).parts.items() for subject in subjects}
-        for name in protocol_names(dataset)
-    }
+def _protocols(dataset: str) -> tuple[Protocol, ...]:
+    return tuple(load_protocol(name) for name in protocol_names(dataset))
 
 
 def class_at(classes: tuple[str, ...], code: int) -> str | None:

@@ -213,9 +213,9 @@ def _chosen(source: Source, storage: Storage, windows: pa.Table, frames: pa.Tabl
 
 def _by_subject(protocol: Protocol, wanted: set[int], windows: pa.Table, storage: Storage) -> np.ndarray:
     """Shards that were written before the protocol was: its subject lists still apply."""
-    parts = {subject: part for part, subjects in protocol.parts.items() for subject in subjects}
     subjects = windows["subject_id"].to_pylist()
-    if not parts.keys() & set(subjects):
+    parts = {subject: protocol.part_of(subject) for subject in set(subjects) if subject is not None}
+    if all(part is None for part in parts.values()):
         raise ValueError(f"{storage.name} has no subject that {protocol.name} knows; is it {protocol.dataset}?")
     return np.array([parts.get(subject) in wanted for subject in subjects], bool)
 

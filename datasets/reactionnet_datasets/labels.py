@@ -43,9 +43,14 @@ CLASSES: dict[str, tuple[str, ...]] = {
     ),
     "scene8": ("animation", "film", "game", "object", "show", "sports", "self_made_video", "interview"),
     "yes_no": ("no", "yes"),
+    "female_male": ("female", "male"),
+    "rafdb_gender3": ("male", "female", "unsure"),
+    "rafdb_race3": ("caucasian", "african_american", "asian"),
+    "rafdb_age5": ("0_3", "4_19", "20_39", "40_69", "70_up"),
+    "emotic_age3": ("kid", "teenager", "adult"),
 }  # fmt: skip
 # Open vocabularies: any name is allowed.
-OPEN = ("sub_scene", "expression", "compound", "scene")
+OPEN = ("sub_scene", "expression", "compound", "scene", "ethnicity")
 # Numbers: the least and greatest value.
 RANGES: dict[str, tuple[float, float]] = {
     "au_occ": (0, 1),
@@ -54,6 +59,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "va": (-1, 1),
     "vad10": (1, 10),
     "votes": (0, 10),
+    "level": (0, 4),
 }
 # Other spellings of a class, as releases and papers write it.
 ALIASES = {
@@ -88,6 +94,9 @@ COLUMNS: tuple[Column, ...] = (
     Column(pattern=r"au_occ_\d+", words=False, meaning="occurrence of a FACS action unit, 0 or 1"),
     Column(pattern=r"au_int_\d+", words=False, meaning="intensity of a FACS action unit, 0 to 5 (A to E are 1 to 5)"),
     Column(pattern=r"expression|compound|scene|sub_scene|gender|ethnicity", words=True, meaning="class by name"),
+    Column(pattern=r"expression_fer2013", words=True, meaning="FER2013's class of a picture that FER+ has votes for"),
+    Column(pattern=r"age_group", words=True, meaning="class of age, as the data set divides it"),
+    Column(pattern=r"expression_level", words=False, meaning="grade of a posed expression, 1 to 4; 0 is neutral"),
     Column(pattern=r"valence|arousal|dominance", words=False, meaning="native scale of the space (va, vad10)"),
     Column(pattern=r"eri_[a-z_]+", words=False, meaning="self-reported reaction intensity, 0 to 1"),
     Column(pattern=r"emi_[a-z_]+", words=False, meaning="emotional mimicry intensity, 0 to 1"),

@@ -170,20 +170,37 @@ class Release:
         return [line for line in (line.strip() for line in self.text(path).split("\n")) if line]
 
     def rows(self, path: Path, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
-        """(line number from 1, cells without blanks around them) of a csv file; empty lines are left out."""
-        reader = csv.reader(io.StringIO(self.text(path), newline=""), delimiter=delimiter)
+        """(line number from 1, cells without blanks around them) of a csv file; empty lines are left out.
+
+        Some lists are hundreds of megabytes: they are read line by line.
+        """
+        if path.suffix.lower() in PICKLES:
+            raise ReleaseError(f"{self.relative(path)} is a pickle: reading it could run anything, so it is refused")
         try:
-            for row in reader:
-                cells = [cell.strip() for cell in row]
-                if any(cells):
-                    yield reader.line_num, cells
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                reader = csv.reader(file, delimiter=delimiter)
+                for row in reader:
+                    cells = [cell.strip() for cell in row]
+                    if any(cells):
+                        yield reader.line_num, cells
+        except (FileNotFoundError, IsADirectoryError):
+            raise ReleaseError(f"expected a file {self.relative(path)}; there is none") from None
+        except UnicodeDecodeError as error:
+            raise ReleaseError(f"{self.relative(path)} is not text in UTF-8 ({error})") from error
         except csv.Error as error:
             raise ReleaseError(f"{self.relative(path)} line {reader.line_num}: {error}") from error
 
     def records(self, path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-        """(line number, cells by header name) of a csv file. ReleaseError where a required column or a cell lacks."""
+        """(line number, cells by header name) of a csv file. ReleaseError where a required column or a cell lacks.
+
+        Required columns are found whatever the case of their names, quotes around them or "_" for a blank.
+        """
         rows = self.rows(path)
-        _, header = next(rows, (0, []))
+        _, found = next(rows, (0, []))
+        spelled = {_plain_header(name): name for name in required}
+        header = [spelled.get(_plain_header(name), name) for name in found]
+        if len(twice := [name for name in required if header.count(name) > 1]):
+            raise ReleaseError(f"{self.relative(path)} has the column {twice[0]} twice")
         absent = [name for name in required if name not in header]
         if absent:
             raise ReleaseError(
@@ -228,6 +245,10 @@ class Release:
     def refuse(self, path: Path) -> None:
         """A file that is never opened, such as a pickle of features; named in the report."""
         self.refused.append(self.relative(path))
+
+
+def _plain_header(name: str) -> str:
+    return name.strip(" '\"").lower().replace("_", " ").replace("-", " ")
 
 
 def load_npy(data: bytes, name: str) -> np.ndarray:

@@ -4,7 +4,8 @@
     ferplus:majority         expression from the ten votes_* columns: single votes struck out, more than half of the rest
     ferplus:argmax8          the emotion with most votes, the first of equals (unknown and no-face votes not looked at)
     ferplus:argmax10         the same over all ten; unknown or no face in front gives none
-    ferplus:probability      the eight emotions' share of the votes, single votes struck out (a vector, not a class)
+    ferplus:probability      the likeliest emotions' share of the votes, until three quarters of them are counted (a vector)
+    ferplus:multi_target     1 for each emotion that has 30 % of the votes (a vector)
     (x-5.5)/4.5  x/5  x*2    arithmetic on the column itself
     classes:abaw7            class index in a registered space, by name; a name that it lacks gives none
     classes:film,game,show   the same for a list given here
@@ -25,7 +26,7 @@ from reactionnet_datasets.labels import CLASSES, OPEN, class_name, classes_of, c
 MASKED_CLASS = -100
 FERPLUS_VOTES = (*CLASSES["ferplus8"], "unknown", "nf")
 # What is said of a whole clip; all other columns are of a frame.
-_OF_A_CLIP = re.compile(r"(eri|emi)_[a-z_]+|scene|sub_scene|gender|ethnicity|age")
+_OF_A_CLIP = re.compile(r"(eri|emi)_[a-z_]+|scene|sub_scene|gender|ethnicity|age(_group)?")
 
 _INTENSITY = re.compile(r"intensity>=(\d+(?:\.\d+)?)")
 _NUMBER = r"(-?\d+(?:\.\d+)?)"
@@ -110,7 +111,7 @@ def make_rule(target: str, text: str | None = None) -> Rule:
         return Rule(target=target, text=plain, sources=(target,), derive=_arithmetic(target, shift, operator, factor))
     raise ValueError(
         f"no rule is called {text!r}; known: intensity>=N, ferplus:majority, ferplus:argmax8, ferplus:argmax10, "
-        "ferplus:probability, classes:SPACE, classes:a,b,c, (x-A)/B"
+        "ferplus:probability, ferplus:multi_target, classes:SPACE, classes:a,b,c, (x-A)/B"
     )
 
 
@@ -185,7 +186,7 @@ def _ferplus(target: str, plain: str) -> Rule:
             return np.where(valid[:, None], targets, np.nan).astype(np.float32), valid
         return np.where(valid, targets, MASKED_CLASS).astype(np.int64), valid
 
-    if plain == "ferplus:probability":
+    if plain in ("ferplus:probability", "ferplus:multi_target"):
         return Rule(target=target, text=plain, sources=sources, derive=derive, width=len(CLASSES["ferplus8"]))
     return Rule(target=target, text=plain, sources=sources, derive=derive, classes=CLASSES["ferplus8"])
 
@@ -211,11 +212,40 @@ def _argmax10(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _probability(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     kept = _without_single_votes(votes)
-    emotions = kept[:, :8]
-    total = emotions.sum(axis=1)
-    # Where most saw no face, or nothing they could name, the rest is not believed.
-    given = (kept.argmax(axis=1) < 8) & (total > 0)
-    return emotions / np.maximum(total, 1)[:, None], given
+    return _believed(np.stack([_likeliest(row) for row in kept]) if len(kept) else kept, kept)
 
 
-_FERPLUS = {"majority": _majority, "argmax8": _argmax8, "argmax10": _argmax10, "probability": _probability}
+def _likeliest(votes: np.ndarray) -> np.ndarray:
+    """Votes of the classes that most chose, in order, up to three quarters of all or three classes; equals together.
+
+    Unknown or no face ends the list, and is not on it behind an emotion. More than three classes (equals) are none.
+    """
+    chosen, rest = np.zeros_like(votes), votes.copy()
+    while chosen.sum() < 0.75 * votes.sum() and np.count_nonzero(chosen) < 3 and rest.any():
+        for place in np.flatnonzero(rest == rest.max()):
+            chosen[place], rest[place] = rest[place], 0
+            if place >= 8:
+                if np.count_nonzero(chosen) > 1:
+                    chosen[place] = 0
+                rest[:] = 0
+                break
+    return np.zeros_like(votes) if np.count_nonzero(chosen) > 3 else chosen
+
+
+def _multi_target(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    kept = _without_single_votes(votes)
+    share, given = _believed(np.where(kept >= 0.3 * kept.sum(axis=1, keepdims=True), kept, 0), kept)
+    return (share > 0).astype(float), given
+
+
+def _believed(chosen: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The chosen emotions' shares; given where they are of more than half of the votes and one of them leads."""
+    emotions = chosen[:, :8]
+    given = (chosen.sum(axis=1) > kept.sum(axis=1) / 2) & (chosen.argmax(axis=1) < 8) & emotions.any(axis=1)
+    return emotions / np.maximum(emotions.sum(axis=1), 1)[:, None], given
+
+
+_FERPLUS = {
+    "majority": _majority, "argmax8": _argmax8, "argmax10": _argmax10, "probability": _probability,
+    "multi_target": _multi_target,
+}  # fmt: skip

@@ -26,6 +26,7 @@ def test_every_fold_uses_each_subject_once_and_tests_each_at_most_once(name):
         ("bp4d-fera2015", [21, 20], "M018", 2),
         ("disfa-3fold", [9, 9, 9], "SN031", 2),
         ("bp4dplus-4fold", [35, 35, 35, 35], "F082", 4),
+        ("bu3dfe-10fold-ours-v1", [10] * 10, "M0044", 10),
     ],
 )
 def test_the_lists_have_the_published_sizes(name, sizes, subject, part):
@@ -40,6 +41,21 @@ def test_the_role_follows_from_the_fold():
     assert [protocol.role_of(3, fold) for fold in (1, 2, 3)] == ["test", "train", "train"]
     assert protocol.parts_of(2, "train") == (1, 3)
     assert "F007" in protocol.subjects_of(1, "test")
+
+
+def test_names_without_a_published_list_are_spread_by_their_hash():
+    protocol = load_protocol("emotionet-ours-v1")
+    parts = [protocol.part_of(f"N_{number:010d}_00001") for number in range(3000)]
+    assert [round(parts.count(part) / 3000, 1) for part in (1, 2, 3)] == [0.8, 0.1, 0.1]
+    assert {n: part for n, part in enumerate(parts[:53]) if part != 1} == {
+        12: 3,
+        16: 3,
+        19: 2,
+        22: 2,
+        27: 3,
+        52: 3,
+    }  # a version never changes
+    assert load_protocol("bp4d-3fold").part_of("F999") is None
 
 
 def test_what_is_asked_for_wrongly_is_named():

@@ -82,6 +82,29 @@ def test_votes_as_a_distribution():
     assert np.isnan(targets[2]).all()
 
 
+# By hand, after the authors' reader: what is chosen, in order of votes, until 3/4 of all are counted or three classes.
+@pytest.mark.parametrize(
+    ("rule", "row", "expected"),
+    [
+        ("probability", (5, 3, 2, 0, 0, 0, 0, 0, 0, 0), {0: 5 / 8, 1: 3 / 8}),  # 8 of 10 are enough
+        ("probability", (6, 0, 0, 0, 0, 0, 0, 0, 4, 0), {0: 1.0}),  # unknown ends the list behind an emotion
+        ("probability", (2, 0, 0, 0, 0, 0, 0, 0, 0, 3), {}),  # no face leads
+        ("probability", (2, 2, 2, 2, 2, 0, 0, 0, 0, 0), {}),  # five equals are too many
+        ("probability", (4, 0, 0, 0, 0, 0, 0, 0, 4, 2), {}),  # equals with unknown: 4 of 10 are not half
+        ("multi_target", (5, 3, 2, 0, 0, 0, 0, 0, 0, 0), {0: 1, 1: 1}),
+        ("multi_target", (4, 2, 2, 2, 0, 0, 0, 0, 0, 0), {}),  # 4 of 10 are not half
+        ("multi_target", (3, 0, 0, 0, 0, 0, 0, 0, 7, 0), {}),  # unknown leads
+        ("multi_target", (6, 0, 0, 0, 0, 0, 0, 0, 4, 0), {0: 1}),
+        ("multi_target", (1, 1, 1, 1, 1, 1, 1, 1, 1, 1), {}),
+    ],
+)
+def test_the_vector_rules_of_ferplus(rule, row, expected):
+    targets, valid = make_rule("expression", f"ferplus:{rule}").derive(votes(row))
+    assert valid.tolist() == [bool(expected)]
+    if expected:
+        assert targets[0].tolist() == pytest.approx([expected.get(place, 0) for place in range(8)])
+
+
 def test_votes_that_miss_one_count_give_none():
     columns = votes(CLEAR)
     columns["votes_fear"] = Values(values=[None], space="votes")
