@@ -1,6 +1,6 @@
 """Sound features of the papers, computed from a window's sound when it is loaded: MFCC (ERI) and log-mel (ABAW6).
 
-They are computed, not stored: both are larger than the FLAC that they come from (16 and 26 kB a second against about
+They are computed, not stored: together they are nearly twice the FLAC that they come from (16 and 26 kB a second, FLAC
 22), take less than a millisecond a second of sound, and hang on where a window begins, as the papers' do on their clips.
 
 - `mfcc`: 128 coefficients with librosa's defaults (n_fft 2048, hop 512, 128 Slaney bands, 80 dB below the loudest,

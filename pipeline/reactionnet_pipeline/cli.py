@@ -380,6 +380,13 @@ def _summarise(result: dict[str, Any], out: Path, work: Path) -> None:
         numbers = (entry["sources"], entry["clips"], entry["records"], entry["frames"], len(entry["shards"]))
         table.add_row(split, *map(str, numbers), lost)
     console.print(table)
+    wanted, found = (
+        content["config"]["key_frames"]["num"],
+        sum(s.get("key_frames", 0) for s in content["splits"].values()),
+    )
+    if wanted:
+        few = " (others would lie within half a second of these, or in a split not built)" if found < wanted else ""
+        console.print(f"{found:,} of {wanted:,} key frames: tables/key_frames{few}", soft_wrap=True)
     console.print(f"{result['frames_per_s']:.0f} frames/s; report: {out / 'report.html'}", soft_wrap=True)
 
 

@@ -153,6 +153,7 @@ def _content(
             "frames": sum(s.parts.num_frames for s in here),
             "records": sum(s.shard.info.records for s in here),
             "lost": _lost(work, split, letters),
+            "key_frames": pq.read_metadata(root / tables["key_frames"][0]).num_rows,
         }
     old = _old_splits(root)
     merged = {split: splits.get(split) or old.get(split) for split in SPLITS if split in splits or split in old}

@@ -37,6 +37,11 @@ def test_a_face_away_from_its_rest_scores_and_a_trembling_one_does_not():
     assert score[:90].mean() < 1
 
 
+def test_rest_is_how_the_face_mostly_is_not_how_it_begins():
+    score = scores(face([(0, 25, 8)]))
+    assert score[2:20].min() > 3 * score[40:].max()
+
+
 def test_rest_is_the_subjects_own():
     smiling = face([(0, 250, 8), (100, 125, 8)])  # somebody whose mouth always looks like that
     np.testing.assert_allclose(scores(smiling), scores(face([(100, 125, 8)])), atol=0.05)
