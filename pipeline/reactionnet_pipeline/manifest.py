@@ -98,7 +98,9 @@ def _letter(video_id: str, line: int, code: Code, message: str) -> DeadLetter:
     )
 
 
-def raw_rows(path: Path, needed: Sequence[str] = ("video_id", "uri", "license")) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def raw_rows(
+    path: Path, needed: Sequence[str] = ("video_id", "uri", "license")
+) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """(line or row number from 1, fields or the reason why there are none). ManifestError: no table at all."""
     if not path.is_file():
         raise ManifestError(f"no file at {path}: give a JSONL, CSV or Parquet file")
