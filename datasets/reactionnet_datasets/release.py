@@ -199,7 +199,7 @@ class Release:
         _, found = next(rows, (0, []))
         spelled = {_plain_header(name): name for name in required}
         header = [spelled.get(_plain_header(name), name) for name in found]
-        if len(twice := [name for name in required if header.count(name) > 1]):
+        if twice := [name for name in required if header.count(name) > 1]:
             raise ReleaseError(f"{self.relative(path)} has the column {twice[0]} twice")
         absent = [name for name in required if name not in header]
         if absent:
