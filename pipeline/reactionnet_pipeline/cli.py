@@ -25,6 +25,7 @@ from reactionnet_datasets.splits import LOCK, SPLITS, read_lock
 from reactionnet_pipeline.annotations import Annotation, label_columns, read_annotations, write_annotations
 from reactionnet_pipeline.config import Config, with_settings
 from reactionnet_pipeline.gate import DEFAULT_LICENCES, Gate, read_tombstones
+from reactionnet_pipeline.identity import read_curated
 from reactionnet_pipeline.lease import Lease, LeaseHeldError
 from reactionnet_pipeline.manifest import ManifestError
 from reactionnet_pipeline.model_options import (
@@ -149,26 +150,35 @@ def build(
         made = make_plan(sources, gate, layouts, _ratio(split_ratio), disjoint, _read_lock(out))
         if not made.rows:
             raise UserError(nothing_left(made))
-        models = [find_blip(caption_model), find_deepface(demographics_model)]
+        models = [find_blip(caption_model, ask_hub=False), find_deepface(demographics_model)]
         if not names_all_subjects(made):
             models.append(find_embedding(embedding_model))
         by_face = any(isinstance(model, Found) and model.stage == "embeddings" for model in models)
         for line in notices(made, splits, disjoint, by_face):
             console.print(line, style="dim")
         coded = _read_annotations(annotations, config, made)
-        left_out += [model for model in models if isinstance(model, LeftOut)]
-        _say_left_out(left_out)
-        further = {"models": stamps(models), "annotations": [asdict(row) for row in coded]}
+        curated = asdict(read_curated(Path(config.identity.curated))) if config.identity.curated else None
+        further = {"models": stamps(models), "annotations": [asdict(row) for row in coded], "curated": curated}
         looked_at = to_look_at(made, splits) if by_face else splits
         digest = inputs_digest(made, splits, config, target_shard_bytes, max_loss, further)
         if nothing_to_do(out, work, digest):
+            _say_left_out([model for model in models if isinstance(model, LeftOut)])
             console.print(f"nothing to do: {out / MANIFEST} is up to date")
             return
+        models[0] = find_blip(caption_model)
+        left_out += [model for model in models if isinstance(model, LeftOut)]
+        _say_left_out(left_out)
+        further["models"] = stamps(models)
+        digest = inputs_digest(made, splits, config, target_shard_bytes, max_loss, further)
         with Lease(out), Lease(work):
             remove_temporaries(out)
             remove_temporaries(work)
             _check_space(made, looked_at, out, work)
-            devices = {"captions": config.captions.device, "demographics": config.demographics.device}
+            devices = {
+                "captions": config.captions.device,
+                "demographics": config.demographics.device,
+                "embeddings": config.embeddings.device,
+            }
             weights, unusable = checked([model for model in models if isinstance(model, Found)], work, devices)
             _say_left_out(unusable)
             left_out += unusable

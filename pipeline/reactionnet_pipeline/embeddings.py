@@ -217,12 +217,12 @@ class EmbedFaces:
             return file.read(row["size"])
 
 
-def try_out(file: Path) -> None:
+def try_out(file: Path, device: str = "cpu") -> None:
     """Load the network and look at one grey picture, or raise what is wrong with it."""
-    embed = load_dlib(file) if file.suffix == ".dat" else load_facenet(file, "cpu")
+    embed = load_dlib(file) if file.suffix == ".dat" else load_facenet(file, device)
     turn = np.linspace(0, 2 * np.pi, 68)
     embed([np.full((256, 256, 3), 127, np.uint8)], [np.stack([128 + 60 * np.cos(turn), 128 + 60 * np.sin(turn)], 1)])
 
 
 if __name__ == "__main__":
-    try_out(Path(sys.argv[1]))
+    try_out(Path(sys.argv[1]), *sys.argv[2:])

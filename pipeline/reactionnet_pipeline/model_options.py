@@ -84,14 +84,17 @@ class Weights:
         return Path(self.path) / self.files[0]
 
 
-def find_blip(option: str) -> Found | LeftOut:
-    """`--caption-model`: auto, none, a folder, or a name on the hub. ValueError where what is named cannot be had."""
+def find_blip(option: str, ask_hub: bool = True) -> Found | LeftOut:
+    """`--caption-model`: auto, none, a folder, or a name on the hub. ValueError where what is named cannot be had.
+
+    Without `ask_hub`, `auto` makes do with what lies on this machine: enough to see that there is nothing to do.
+    """
     remedy = f"--caption-model {BLIP} (1 GB, from the hub) or --caption-model FOLDER"
     if option == NONE:
         return LeftOut(stage="captions", reason="--caption-model none", remedy=remedy)
     if option == AUTO:
         try:
-            folder = _cached_snapshot(BLIP) or (_downloaded(BLIP) if hub_answers(BLIP) else None)
+            folder = _cached_snapshot(BLIP) or (_downloaded(BLIP) if ask_hub and hub_answers(BLIP) else None)
         except ValueError:  # its text has numbers of requests, which do not belong into what is published
             return LeftOut(stage="captions", reason=f"{BLIP} cannot be fetched from the hub", remedy=remedy)
         if folder is None:

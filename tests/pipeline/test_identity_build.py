@@ -72,3 +72,13 @@ def test_a_model_that_is_not_there_is_refused_before_anything_is_opened(nameless
     assert done.returncode == 2
     assert "no such file of weights" in done.stderr
     assert not (tmp_path / "out.work").exists()
+
+
+def test_a_curators_slip_is_named_before_anything_is_opened(nameless, tmp_path):
+    manifest, _ = nameless
+    lines = tmp_path / "curated.jsonl"
+    for text, what in (('{"merge": ["a"]}', "line 1"), (None, "No such file")):
+        lines.write_text(text) if text else lines.unlink()
+        done = run_build(manifest, tmp_path / "out", "--set", f"identity.curated={lines}", check=False)
+        assert (done.returncode, what in done.stderr) == (2, True)
+    assert not (tmp_path / "out.work").exists()
