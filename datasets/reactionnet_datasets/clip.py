@@ -58,7 +58,15 @@ class GreyPixels:
     pixels: Sequence[str]
 
 
-Media = Pictures | Video | GreyPixels
+@dataclass(frozen=True, kw_only=True)
+class NoPictures:
+    """A release of features alone: `num` frames without a picture, which `file` tells of."""
+
+    file: File
+    num: int
+
+
+Media = Pictures | Video | GreyPixels | NoPictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +142,8 @@ def num_pictures(media: Media) -> int:
             return len(media.places)
         case GreyPixels():
             return len(media.pixels)
+        case NoPictures():
+            return media.num
 
 
 def files_of(media: Media) -> list[File]:
@@ -192,6 +202,8 @@ def _picked(media: Media, pick: Callable[[Sequence], list]) -> Media:
             return replace(media, places=pick(media.places))
         case GreyPixels():
             return replace(media, pixels=pick(media.pixels))
+        case NoPictures():
+            return replace(media, num=len(pick(range(media.num))))
 
 
 def label_at(label: Label, places: Sequence[int]) -> Label:
@@ -223,7 +235,9 @@ def one(space: str, value: Any, mask: str | None = None, raw: Any = None) -> Lab
     return Label(space=space, value=value, mask=mask or ("not_annotated" if value is None else "valid"), raw=raw)
 
 
-_KINDS: dict[str, type] = {kind.__name__: kind for kind in (Pictures, Video, GreyPixels, Numbers, ArrayFiles)}
+_KINDS: dict[str, type] = {
+    kind.__name__: kind for kind in (Pictures, Video, GreyPixels, NoPictures, Numbers, ArrayFiles)
+}
 _SHORT = {mask: number for number, mask in enumerate(MASKS)}
 
 

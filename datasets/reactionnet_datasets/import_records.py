@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from reactionnet_datasets.clip import Clip, Media, from_line, label_at, source_of
+from reactionnet_datasets.clip import Clip, Media, NoPictures, from_line, label_at, source_of
 from reactionnet_datasets.import_plan import Job
 from reactionnet_datasets.media import MediaError, Picture, find_landmarks, read_pictures, read_sound, read_stream
 from reactionnet_datasets.sample import (
@@ -104,7 +104,8 @@ class Writing:
         members: list[tuple[str, bytes]] = []
         for name, stream in sorted(clip.streams.items()):
             members.append((f"{name}.npy", _npy(_take(self._root, stream, places))))
-        if self._job.landmarks == "dlib" and "landmarks" not in clip.streams:
+        bare = isinstance(clip.media, NoPictures)
+        if self._job.landmarks == "dlib" and "landmarks" not in clip.streams and not bare:
             members.append(("landmarks.npy", _npy(self._landmarks([picture for picture, _ in pictures]))))
         audio = None
         if sound is not None and len(sound):
@@ -127,7 +128,10 @@ class Writing:
             audio=audio, stimulus=clip.stimulus_facts, captions=list(clip.captions),
             labels={name: label_at(label, places) for name, label in clip.labels.items()},
             license=self._job.license,
-            provenance={"importer": self._job.importer, **clip.facts, "source_paths": _sources(clip.media, places)},
+            provenance={
+                "importer": self._job.importer, **clip.facts, "source_paths": _sources(clip.media, places),
+                **({"without_pictures": True} if bare else {}),
+            },
         )  # fmt: skip
         self._count(clip, clip_id, chunk)
         return Record(key=chunk.key, members=(("json", chunk.to_json()), *members))

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +28,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from reactionnet_datasets.clip import ArrayFiles, File, GreyPixels, Media, Numbers, Pictures, Stream, Video
+from reactionnet_datasets.clip import ArrayFiles, File, GreyPixels, Media, NoPictures, Numbers, Pictures, Stream, Video
 from reactionnet_datasets.release import ReleaseError, load_npy
 
 QUALITY = 92
@@ -114,8 +115,8 @@ def _archive(path: str) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-def read_pictures(root: Path, media: Media, role: str) -> Iterator[Picture | MediaError]:
-    """One picture a frame, in order; a `MediaError` stands for one that does not decode."""
+def read_pictures(root: Path, media: Media, role: str) -> Iterator[Picture | MediaError | None]:
+    """One picture a frame, in order; a `MediaError` stands for one that does not decode, None for none at all."""
     match media:
         case Pictures():
             for file in media.files:
@@ -133,6 +134,8 @@ def read_pictures(root: Path, media: Media, role: str) -> Iterator[Picture | Med
                 yield Picture(data=png_of(grey_HW), extension="png")
         case Video():
             yield from _read_video(root, media, role)
+        case NoPictures():
+            yield from repeat(None, media.num)
 
 
 def png_of(grey_HW: np.ndarray) -> bytes:

@@ -48,7 +48,7 @@ FRAMES: Columns = {
     ),
     "source_path": (pa.string(), "file the picture came from, relative to the release; null for built data"),
     "shard": (_WORD, "tar that holds the frame, relative to the data set's folder"),
-    "member": (pa.string(), "member of the tar with the frame's face picture"),
+    "member": (pa.string(), "member of the tar with the frame's face picture; null in a release of features alone"),
     "folds": (_MAP_INT, "part of each published protocol that the frame belongs to"),
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from reactionnet_datasets.sample import Chunk, picture_suffix
+from reactionnet_datasets.sample import Chunk
 from reactionnet_datasets.shards import BLOCK, ShardInfo, read_index
 from reactionnet_datasets.tables import make_table, schema_of, write_part
 
@@ -85,7 +85,7 @@ def _frame_rows(
             **common,
             "frame": frame,
             "t_s": chunk.t_s[place],
-            "member": f"{chunk.key}.{picture.get(f'{place:03d}', picture_suffix(place, 'reaction'))}",
+            "member": f"{chunk.key}.{picture[number]}" if (number := f"{place:03d}") in picture else None,
             "source_path": paths[place],
         }
         if chunk.face_boxes is not None:

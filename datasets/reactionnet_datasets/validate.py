@@ -216,7 +216,8 @@ def _member_faults(chunk: Chunk, data: Mapping[str, bytes], *, decode: bool) -> 
         elif suffix != "json":
             yield f"member {suffix} is of no kind that a record holds"
     every = set(range(num))
-    if roles["reaction"] != every:
+    bare = chunk.provenance.get("without_pictures") is True and not roles["reaction"]  # a release of features alone
+    if roles["reaction"] != every and not bare:
         yield f"has no reaction picture for frames {_spelled(every - roles['reaction'])}"
     if roles["stimulus"] and roles["stimulus"] != every:
         yield f"pairs are broken: no stimulus picture for frames {_spelled(every - roles['stimulus'])}"
