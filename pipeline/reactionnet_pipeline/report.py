@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from reactionnet_datasets.sample import canonical_json
 from reactionnet_datasets.sample import escape as escape_name
 from reactionnet_datasets.shards import MANIFEST, read_manifest, write_atomic
+from reactionnet_datasets.subject_counts import ATTRIBUTES
 from reactionnet_datasets.tables import read_table
 from reactionnet_pipeline.annotation_report import annotation_section
 from reactionnet_pipeline.demographic_report import (
-    ATTRIBUTES,
     demographic_facts,
     demographic_section,
     left_out_section,
