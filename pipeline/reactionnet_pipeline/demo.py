@@ -25,12 +25,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from reactionnet_pipeline import accuracy, arrangements
-from reactionnet_pipeline.composing import MANIFEST, compose, write_truth
-from reactionnet_pipeline.composition import FACE, Caption, Clip, Composition, Placed
-from reactionnet_pipeline.drawn_faces import LOOKS, draw_reactor
-from reactionnet_pipeline.drawn_stimuli import STIMULI
-from reactionnet_pipeline.known_faces import with_detected_faces
+from reactionnet_pipeline import accuracy
+from reactionnet_pipeline.drawing import arrangements
+from reactionnet_pipeline.drawing.composing import MANIFEST, compose, write_truth
+from reactionnet_pipeline.drawing.composition import FACE, Caption, Clip, Composition, Placed
+from reactionnet_pipeline.drawing.faces import LOOKS, draw_reactor
+from reactionnet_pipeline.drawing.known_faces import with_detected_faces
+from reactionnet_pipeline.drawing.stimuli import STIMULI
 
 WIDE, HD, TALL = (640, 360), (1280, 720), (360, 640)
 YELLOW, CYAN = (250, 215, 60), (70, 220, 230)

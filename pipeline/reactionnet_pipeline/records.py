@@ -150,20 +150,6 @@ class SegmentPart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip:
-    """A run of frames of the one major subject, staged as a part ready for a shard."""
-
-    clip_id: str
-    video_id: str
-    split: str
-    subject_id: str
-    part: str
-    num_bytes: int
-    num_frames: int
-    num_chunks: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class VideoDone:
     """A source that was built; `summary` is a JSON file with its layout, subjects and counts for tables and report."""
 

@@ -26,12 +26,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from reactionnet_pipeline import accuracy, arrangements, composing, video
-from reactionnet_pipeline.composition import FACE, STIMULUS, Caption, Clip, Composition, Placed
+from reactionnet_pipeline import accuracy, video
 from reactionnet_pipeline.demo import build
-from reactionnet_pipeline.drawn_faces import LOOKS, draw_pair, draw_reactor
-from reactionnet_pipeline.drawn_stimuli import STIMULI
-from reactionnet_pipeline.known_faces import with_detected_faces
+from reactionnet_pipeline.drawing import arrangements, composing
+from reactionnet_pipeline.drawing.composition import FACE, STIMULUS, Caption, Clip, Composition, Placed
+from reactionnet_pipeline.drawing.faces import LOOKS, draw_pair, draw_reactor
+from reactionnet_pipeline.drawing.known_faces import with_detected_faces
+from reactionnet_pipeline.drawing.stimuli import STIMULI
 
 RENDERED = Path(__file__).resolve().parents[3] / "shared" / "rendered_facs" / "videos"
 FIRST_SEED = 5000  # the demo's seeds are below 200

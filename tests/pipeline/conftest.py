@@ -6,7 +6,7 @@ import pytest
 
 from builds import RATIO, Built, Drawn, published, run_build, write_rows
 from reactionnet_pipeline import demo
-from reactionnet_pipeline.composing import compose, write_truth
+from reactionnet_pipeline.drawing.composing import compose, write_truth
 from tiny_models import tiny_blip, tiny_deepface
 
 KINDS = ("two_halves", "corner_with_border", "two_reactors")

@@ -4,15 +4,16 @@ import cv2
 import numpy as np
 import pytest
 
-from reactionnet_pipeline import arrangements, composing, video
-from reactionnet_pipeline.composing import compose, write_truth
-from reactionnet_pipeline.composition import FACE, STIMULUS, Clip, Composition, KnownFace, Placed
+from reactionnet_pipeline import video
 from reactionnet_pipeline.detector import detect_faces
-from reactionnet_pipeline.drawn_faces import LOOKS, Reactor, draw_pair, draw_reactor
-from reactionnet_pipeline.drawn_heads import Pose
-from reactionnet_pipeline.drawn_sound import sound
-from reactionnet_pipeline.drawn_stimuli import STIMULI
-from reactionnet_pipeline.known_faces import with_detected_faces
+from reactionnet_pipeline.drawing import arrangements, composing
+from reactionnet_pipeline.drawing.composing import compose, write_truth
+from reactionnet_pipeline.drawing.composition import FACE, STIMULUS, Clip, Composition, KnownFace, Placed
+from reactionnet_pipeline.drawing.faces import LOOKS, Reactor, draw_pair, draw_reactor
+from reactionnet_pipeline.drawing.heads import Pose
+from reactionnet_pipeline.drawing.known_faces import with_detected_faces
+from reactionnet_pipeline.drawing.sound import sound
+from reactionnet_pipeline.drawing.stimuli import STIMULI
 from reactionnet_pipeline.records import Box
 
 SIZE = (320, 180)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from reactionnet_pipeline import layout, outlines, seams
-from reactionnet_pipeline.composing import compose
-from reactionnet_pipeline.composition import Clip, Composition, Placed
+from reactionnet_pipeline.drawing.composing import compose
+from reactionnet_pipeline.drawing.composition import Clip, Composition, Placed
 from reactionnet_pipeline.errors import Code, SourceError
 from reactionnet_pipeline.layout import border_support, find_layout, find_spans, sample_numbers
 from reactionnet_pipeline.panes import Config, clusters, find_panes

@@ -27,8 +27,8 @@ import av
 import cv2
 import numpy as np
 
-from reactionnet_pipeline.composition import FACE, STIMULUS, Caption, Composition, Placed
-from reactionnet_pipeline.drawn_sound import SAMPLE_RATE, sound
+from reactionnet_pipeline.drawing.composition import FACE, STIMULUS, Caption, Composition, Placed
+from reactionnet_pipeline.drawing.sound import SAMPLE_RATE, sound
 from reactionnet_pipeline.records import Box
 
 SAMPLING_HZ = 5  # truth samples of the faces a second

@@ -9,7 +9,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from reactionnet_pipeline.composition import FACE, STIMULUS, Clip, Placed
+from reactionnet_pipeline.drawing.composition import FACE, STIMULUS, Clip, Placed
 
 
 def side_by_side(

@@ -9,9 +9,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from reactionnet_pipeline.composition import Clip
-from reactionnet_pipeline.drawn_faces import LOOKS, draw_reactor
-from reactionnet_pipeline.drawn_heads import smooth_noise
+from reactionnet_pipeline.drawing.composition import Clip
+from reactionnet_pipeline.drawing.faces import LOOKS, draw_reactor
+from reactionnet_pipeline.drawing.heads import smooth_noise
 
 FPS = 25.0
 Size = tuple[int, int]

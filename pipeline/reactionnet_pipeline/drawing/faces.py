@@ -11,8 +11,8 @@ import math
 import cv2
 import numpy as np
 
-from reactionnet_pipeline.composition import Clip
-from reactionnet_pipeline.drawn_heads import LEFT, TOP, UNIT, Head, Looks, Pose, smooth_noise, step
+from reactionnet_pipeline.drawing.composition import Clip
+from reactionnet_pipeline.drawing.heads import LEFT, TOP, UNIT, Head, Looks, Pose, smooth_noise, step
 
 LOOKS = {
     "ada": Looks(skin=(232, 190, 165), hair=(60, 38, 26), style="long", iris=(70, 95, 70), lips=(190, 95, 95), jaw=0.92,

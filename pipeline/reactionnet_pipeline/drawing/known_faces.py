@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from reactionnet_pipeline.composition import Clip, KnownFace
 from reactionnet_pipeline.detector import detect_faces
+from reactionnet_pipeline.drawing.composition import Clip, KnownFace
 from reactionnet_pipeline.records import Box
 
 
