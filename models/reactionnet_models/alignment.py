@@ -1,0 +1,77 @@
+"""Faces brought to one place by a similarity transform of their 49 landmarks, as JAA-Net and AAR do.
+
+The eye centres become level; a square of 2.9 times the extent of eye centres, nose tip and mouth corners becomes the
+picture. Crop and mirror are part of the same resampling. Letters: N pictures, H, W pixels; points are x, y, whole numbers
+at pixel centres.
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from reactionnet_datasets.augment import MIRROR_49
+
+LEFT_EYE, RIGHT_EYE, NOSE_TIP, MOUTH_CORNERS = slice(19, 25), slice(25, 31), 13, (31, 37)
+EXTENT = 2.9
+OUTSIDE = 128 / 127.5 - 1  # grey 128 in [-1, 1]
+
+
+@lru_cache(maxsize=1)
+def mirror_49() -> Tensor:
+    """What each of the 49 landmarks becomes in a mirror."""
+    return torch.from_numpy(MIRROR_49.copy())
+
+
+def similarity(landmarks_N492: Tensor, size: int) -> Tensor:
+    """The transform (N, 2, 3) from pixels of a picture to pixels of the aligned face of `size` x `size`."""
+    left_N2, right_N2 = landmarks_N492[:, LEFT_EYE].mean(1), landmarks_N492[:, RIGHT_EYE].mean(1)
+    across_N2 = right_N2 - left_N2
+    cos_N, sin_N = (across_N2 / across_N2.norm(dim=1, keepdim=True)).unbind(1)
+    turn_N22 = torch.stack([cos_N, sin_N, -sin_N, cos_N], -1).unflatten(-1, (2, 2))
+    rest = landmarks_N492[:, [NOSE_TIP, *MOUTH_CORNERS]]
+    level_N52 = torch.cat([left_N2[:, None], right_N2[:, None], rest], 1) @ turn_N22.transpose(1, 2)
+    low_N2, high_N2 = level_N52.amin(1), level_N52.amax(1)
+    half_N1 = 0.5 * EXTENT * (high_N2 - low_N2).amax(1, keepdim=True)
+    scale_N1 = size / (2 * half_N1)
+    # Edges of the square become edges of the picture: the first pixel's centre is half a pixel inside.
+    shift_N2 = -(((low_N2 + high_N2) / 2 - half_N1) * scale_N1) - 0.5
+    return torch.cat([turn_N22 * scale_N1[..., None], shift_N2[..., None]], -1)
+
+
+def move(landmarks_N492: Tensor, transform_N23: Tensor) -> Tensor:
+    """Landmarks in the aligned picture."""
+    return landmarks_N492 @ transform_N23[:, :, :2].transpose(1, 2) + transform_N23[:, None, :, 2]
+
+
+def cropped(transform_N23: Tensor, offset_N2: Tensor) -> Tensor:
+    """The transform of a crop that begins at `offset` (x, y) of the aligned picture."""
+    return torch.cat([transform_N23[:, :, :2], (transform_N23[:, :, 2] - offset_N2)[..., None]], -1)
+
+
+def mirrored(transform_N23: Tensor, mirror_N: Tensor, size: int) -> Tensor:
+    """The transform followed by a mirror of x, where `mirror` is true."""
+    other = transform_N23 * transform_N23.new_tensor([-1, 1])[:, None]
+    other = other + other.new_tensor([[0, 0, size - 1], [0, 0, 0]])
+    return torch.where(mirror_N[:, None, None], other, transform_N23)
+
+
+def mirrored_landmarks(landmarks_N492: Tensor, mirror_N: Tensor) -> Tensor:
+    """Landmarks whose x a mirror has changed already, called by their new names."""
+    return torch.where(
+        mirror_N[:, None, None], landmarks_N492[:, mirror_49().to(landmarks_N492.device)], landmarks_N492
+    )
+
+
+def show(image_NCHW: Tensor, transform_N23: Tensor, size: int) -> Tensor:
+    """Pictures in [-1, 1] as seen through the transform, (N, C, size, size), bilinear, grey 128 beyond their edges."""
+    turn, shift = transform_N23[:, :, :2], transform_N23[:, :, 2]
+    back_N22 = torch.linalg.inv(turn)
+    axis = torch.arange(size, device=image_NCHW.device, dtype=transform_N23.dtype)
+    place_P2 = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)
+    source_NP2 = (place_P2 - shift[:, None]) @ back_N22.transpose(1, 2)
+    extent = source_NP2.new_tensor([image_NCHW.shape[-1], image_NCHW.shape[-2]])
+    grid = ((2 * source_NP2 + 1) / extent - 1).unflatten(1, (size, size))
+    shown = functional.grid_sample(image_NCHW - OUTSIDE, grid.to(image_NCHW), padding_mode="zeros", align_corners=False)
+    return shown + OUTSIDE

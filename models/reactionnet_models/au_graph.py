@@ -1,0 +1,97 @@
+"""AAR's graph layers over action units: spatial with shared weights (Eq. 15), spatial with weights of each unit's own
+(Eq. 11), and spatio-temporal, a GRU whose gates are such layers (Eq. 13).
+
+The adjacency I + N(ReLU(U U^T)) and the parameter pools are learned. As printed, N divides by the sum over the *whole*
+matrix, so that all edges together weigh 1; `norm="row"` divides each row by its sum, which is what D^-1/2 A D^-1/2 in the
+text suggests. Letters: B sequences, T frames, M action units, C features, E embedding.
+"""
+
+import torch
+from torch import Tensor, nn
+
+NORMS = ("global", "row")
+
+
+def adjacency(embedding_ME: Tensor, norm: str = "global") -> Tensor:
+    """I + N(ReLU(U U^T)), Eq. 10 and 11: (M, M)."""
+    related_MM = torch.relu(embedding_ME @ embedding_ME.T)
+    total = related_MM.sum() if norm == "global" else related_MM.sum(1, keepdim=True)
+    identity = torch.eye(len(embedding_ME), device=embedding_ME.device, dtype=embedding_ME.dtype)
+    return identity + related_MM / total.clamp(min=1e-12)
+
+
+class SharedGraph(nn.Module):
+    """G^sh, Eq. 15, then ReLU (the paper names no activation; without one two layers are one)."""
+
+    def __init__(self, num_units: int, width: int, embedding: int, norm: str = "global"):
+        super().__init__()
+        self.norm = norm
+        self.relation_ME = _parameter(num_units, embedding)
+        self.weight_CC = _parameter(width, width)
+
+    def forward(self, feature_BTMC: Tensor) -> Tensor:
+        return torch.relu(adjacency(self.relation_ME, self.norm) @ feature_BTMC @ self.weight_CC)
+
+
+class SpatialGraph(nn.Module):
+    """G^sp, Eq. 11, then ReLU: unit i has the weights Q_i W."""
+
+    def __init__(self, num_units: int, width: int, embedding: int, norm: str = "global"):
+        super().__init__()
+        self.norm = norm
+        self.relation_ME = _parameter(num_units, embedding)
+        self.unit_ME = _parameter(num_units, embedding)
+        self.pool_ECC = _parameter(embedding, width, width)
+
+    def forward(self, feature_BTMC: Tensor) -> Tensor:
+        theta_MCD = torch.einsum("me,ecd->mcd", self.unit_ME, self.pool_ECC)
+        mixed_BTMC = adjacency(self.relation_ME, self.norm) @ feature_BTMC
+        return torch.relu(_per_unit(mixed_BTMC, theta_MCD))
+
+
+class TemporalGraph(nn.Module):
+    """G^st, Eq. 13; h before the first frame is 0. Output h of every frame, which depends on no later one.
+
+    The pools are (gate, E, 2C, C) with gates z, r, candidate; the first C rows act on h, the others on the input, in the
+    order of the printed concatenation. What does not depend on h is computed for all frames at once.
+    """
+
+    def __init__(self, num_units: int, width: int, embedding: int, norm: str = "global"):
+        super().__init__()
+        self.norm, self.width = norm, width
+        self.relation_ME = _parameter(num_units, embedding)
+        self.unit_ME = _parameter(num_units, embedding)
+        self.pool_GECC = nn.Parameter(torch.stack([_parameter(embedding, 2 * width, width).data for _ in range(3)]))
+
+    def forward(self, feature_BTMC: Tensor) -> Tensor:
+        width = self.width
+        related_MM = adjacency(self.relation_ME, self.norm)
+        theta_GMCC = torch.einsum("me,gecd->gmcd", self.unit_ME, self.pool_GECC)
+        old_GMCC, new_GMCC = theta_GMCC[:, :, :width], theta_GMCC[:, :, width:]
+        # z, r and candidate of a unit lie side by side: one product each instead of three
+        new_MCD = torch.cat(new_GMCC.unbind(0), dim=-1)
+        gates_MCD, candidate_MCC = torch.cat([old_GMCC[0], old_GMCC[1]], dim=-1), old_GMCC[2]
+        num, length, units = feature_BTMC.shape[:3]
+        flat_MNC = (related_MM @ feature_BTMC).permute(2, 1, 0, 3).flatten(1, 2)
+        given_TMBD = torch.bmm(flat_MNC, new_MCD).unflatten(1, (length, num)).transpose(0, 1)
+        given = given_TMBD.split([2 * width, width], dim=-1)
+        state_MBC = feature_BTMC.new_zeros(units, num, width)
+        states = []
+        for gates_MBD, candidate_MBC in zip(given[0].unbind(0), given[1].unbind(0), strict=True):
+            mixed_MBC = (related_MM @ state_MBC.flatten(1)).view_as(state_MBC)
+            z, r = torch.sigmoid(torch.baddbmm(gates_MBD, mixed_MBC, gates_MCD)).chunk(2, dim=-1)
+            mixed_MBC = (related_MM @ (r * state_MBC).flatten(1)).view_as(state_MBC)
+            candidate = torch.tanh(torch.baddbmm(candidate_MBC, mixed_MBC, candidate_MCC))
+            state_MBC = candidate + z * (state_MBC - candidate)  # Eq. 13d
+            states.append(state_MBC)
+        return torch.stack(states).permute(2, 0, 1, 3)
+
+
+def _per_unit(feature_BTMC: Tensor, theta_MCD: Tensor) -> Tensor:
+    flat_MNC = feature_BTMC.permute(2, 0, 1, 3).flatten(1, 2)
+    return torch.bmm(flat_MNC, theta_MCD).unflatten(1, feature_BTMC.shape[:2]).permute(1, 2, 0, 3)
+
+
+def _parameter(*shape: int) -> nn.Parameter:
+    """Xavier's uniform start, as AGCRN, on which the layer is built."""
+    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(*shape)))

@@ -1,0 +1,383 @@
+"""CAGE: Circumplex Affect Guided Expression Inference. Wagner et al., CVPR Workshops 2024; code by the authors.
+
+One image encoder and one head: expressions alone (`discrete`), expressions with valence and arousal (`combined`), or
+valence and arousal alone (`va`), on AffectNet with 7 or 8 classes, and 26 categories with three dimensions on EMOTIC.
+Outputs of the head are linear. Letters: B pictures, C channels, H, W pixels, K classes, D dimensions.
+
+Where paper and code differ: the learning rate is 5e-5 in the paper's Table 5 and 4e-5 in all scripts (ours: the paper's;
+`--set all.learning_rate=4e-5`); "cosine annealing" is a wave with a half period of 2,560 iterations in the scripts, which
+is `schedule=cosine_wave`, and one fall to zero as the words say, `schedule=cosine` (the default).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reactionnet_datasets.labels import classes_of
+from reactionnet_models import augmentation, losses
+from reactionnet_models.encoders import image_encoder
+from reactionnet_models.metrics import Circumplex, Expressions, Metric, TopLabels
+from reactionnet_models.recipe import Recipe, Stage
+
+Batch = Mapping[str, Tensor]
+PAPER = "CAGE: Circumplex Affect Guided Expression Inference (Wagner et al., 2024)"
+TASKS = ("discrete", "combined", "va")
+# Table 4. They are normalised inverse frequencies, although the text says frequencies.
+WEIGHTS_8 = (0.015605, 0.008709, 0.046078, 0.083078, 0.185434, 0.305953, 0.046934, 0.308210)
+WEIGHTS_7 = (0.022600, 0.012589, 0.066464, 0.120094, 0.265305, 0.444943, 0.068006)
+ENCODERS = {"maxvit": "maxvit_t", "efficientnet": "efficientnet_v2_s", "swin": "swin_v2_t"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """`classes` is a space of labels; `class_weights` are of the cross-entropy, or of positives where several labels hold.
+
+    `class_weights="inverse"` takes them from the training labels: the inverse of how often each is true, normalised to a
+    sum of 1 where only one may hold (that is what Table 4 prints). ValueError where fields do not fit together.
+    """
+
+    encoder: str = "maxvit_t"
+    weights: str | None = "IMAGENET1K_V1"
+    image_size: int = 224
+    resize: int | None = None  # the shorter side is brought to this before a crop of image_size is drawn
+    task: str = "combined"
+    classes: str = "affectnet8"
+    multi_label: bool = False
+    dimensions: tuple[str, ...] = ("valence", "arousal")
+    class_weights: tuple[float, ...] | str | None = None
+    alpha: float = 5.0  # Eq. 1 and Table 5: weight of the MSE beside the cross-entropy
+    beta: float = 3.0  # Eq. 2 and Table 5: weight of the MSE beside the CCC
+    dropout: float = 0.3  # before the last layer, valence-arousal model only (code)
+    augment: bool = True
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"task {self.task!r}; expected {', '.join(TASKS)}")
+        num = len(classes_of(self.classes))
+        if isinstance(self.class_weights, str) and self.class_weights != "inverse":
+            raise ValueError(f"class_weights {self.class_weights!r}; expected numbers, inverse or none")
+        if isinstance(self.class_weights, tuple) and len(self.class_weights) != num:
+            raise ValueError(f"{len(self.class_weights)} class weights for {num} classes of {self.classes}")
+
+    @property
+    def num_classes(self) -> int:
+        return 0 if self.task == "va" else len(classes_of(self.classes))
+
+    @property
+    def num_dimensions(self) -> int:
+        return 0 if self.task == "discrete" else len(self.dimensions)
+
+
+class CAGE(nn.Module):
+    """Picture to logits of expressions (B, K) and dimensions (B, D), whichever the task has."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        self.encoder, width = image_encoder(config.encoder, weights=config.weights, image_size=config.image_size)
+        self.head = _head(config, width, config.num_classes + config.num_dimensions)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        out = self.head(self.encoder(batch["image_BCHW"]))
+        num = self.config.num_classes
+        found = {}
+        if num:
+            found["expression_BK"] = out[:, :num]
+        if self.config.num_dimensions:
+            found["affect_BD"] = out[:, num:]
+        return found
+
+
+def _head(config: Config, width: int, num_out: int) -> nn.Sequential:
+    if config.encoder == "efficientnet_v2_s":
+        return nn.Sequential(nn.Dropout(0.2), nn.Linear(width, num_out))
+    if config.encoder in ("swin_v2_t", "resnet18"):
+        return nn.Sequential(nn.Linear(width, num_out))
+    dropout = [nn.Dropout(config.dropout)] if config.task == "va" else []
+    return nn.Sequential(
+        nn.LayerNorm(width), nn.Linear(width, width), nn.Tanh(), *dropout, nn.Linear(width, num_out, bias=False)
+    )
+
+
+def loss(out: Batch, batch: Batch, config: Config) -> dict[str, Tensor]:
+    """Eq. 1 with classes, Eq. 2 without. `expression_B` is -100 where masked, `affect_mask_BD` false.
+
+    Eq. 2 as the code has it: beta times the MSE of each dimension, summed, less the CCC of each (not 1 - CCC).
+    """
+    terms: dict[str, Tensor] = {}
+    if config.num_dimensions:
+        terms["mse"] = losses.masked_mse(out["affect_BD"], batch["affect_BD"], batch["affect_mask_BD"])
+    if config.task == "va":
+        ccc_D = losses.concordance(out["affect_BD"], batch["affect_BD"], batch["affect_mask_BD"])
+        each_D = torch.stack(
+            [
+                losses.masked_mse(out["affect_BD"][:, d], batch["affect_BD"][:, d], batch["affect_mask_BD"][:, d])
+                for d in range(config.num_dimensions)
+            ]
+        )
+        return {"loss": (config.beta * each_D - ccc_D).sum(), "ccc": ccc_D.mean(), **terms}
+    if config.multi_label:
+        terms["ce"] = _multi_label(out["expression_BK"], batch, config)
+    else:
+        terms["ce"] = losses.cross_entropy(out["expression_BK"], batch["expression_B"], _given(config))
+    total = terms["ce"] + config.alpha * terms["mse"] if config.num_dimensions else terms["ce"]
+    return {"loss": total, **terms}
+
+
+def _multi_label(logit_BK: Tensor, batch: Batch, config: Config) -> Tensor:
+    """Section 4.3: mean binary cross-entropy, positives weighted with the inverse of their occurrence."""
+    weights = _given(config)
+    weight_K = None if weights is None else logit_BK.new_tensor(weights, dtype=torch.float32)
+    mask_BK = batch["labels_mask_BK"]
+    true_BK = torch.where(mask_BK, batch["labels_BK"], 0).float()
+    each_BK = functional.binary_cross_entropy_with_logits(
+        logit_BK.float(), true_BK, pos_weight=weight_K, reduction="none"
+    )
+    return (each_BK * mask_BK).sum() / mask_BK.sum().clamp(min=1)
+
+
+def _given(config: Config) -> tuple[float, ...] | None:
+    if isinstance(config.class_weights, str):
+        raise ValueError("class_weights are still to be taken from the training labels: call with_rates first")
+    return config.class_weights
+
+
+def with_rates(config: Config, rates: Mapping[str, float]) -> Config:
+    """The configuration with `inverse` class weights filled in from shares of the training labels.
+
+    `rates` has one entry a label, or `expression=NAME` a class. ValueError where a class never occurs.
+    """
+    if config.class_weights != "inverse":
+        return config
+    prefix = "emotic_" if config.multi_label else "expression="
+    found = {name: rates.get(f"{prefix}{name}", 0.0) for name in classes_of(config.classes)}
+    if missing := [name for name, rate in found.items() if not rate]:
+        raise ValueError(f"no training label is {', '.join(missing)}: inverse class weights need every class")
+    inverse = [1 / rate for rate in found.values()]
+    scale = 1 if config.multi_label else sum(inverse)
+    return replace(config, class_weights=tuple(value / scale for value in inverse))
+
+
+def prepare(items: Mapping[str, Any], config: Config, random: torch.Generator | None = None) -> dict[str, Tensor]:
+    """A batch from items of `ShardDataset`: every frame is a sample. With `random` the paper's list is drawn.
+
+    AffectNet-7 leaves contempt out: pictures whose class the space lacks lose their valence and arousal too.
+    """
+    frames_BCHW = items["frames"].flatten(0, 1)
+    image_BCHW = augmentation.prepare(frames_BCHW, random if config.augment else None)
+    if config.augment is False or random is None:
+        image_BCHW = augmentation.normalise(frames_BCHW.float() / 255)
+    batch = {"image_BCHW": image_BCHW}
+    labels = items.get("labels", {})
+    present_B = items["frame_mask"].flatten().to(image_BCHW.device)
+    if config.multi_label and config.num_classes and labels:
+        names = _label_names(config)
+        batch["labels_BK"] = _stack(labels, names)
+        batch["labels_mask_BK"] = _stack(labels, [f"{name}_mask" for name in names]) & present_B[:, None]
+    elif config.num_classes and "expression" in labels:
+        batch["expression_B"] = torch.where(present_B, labels["expression"].flatten(), -100)
+    if config.num_dimensions and all(name in labels for name in config.dimensions):
+        mask_BD = _stack(labels, [f"{name}_mask" for name in config.dimensions]) & present_B[:, None]
+        if "expression_mask" in labels and not config.multi_label:
+            mask_BD = mask_BD & labels["expression_mask"].flatten()[:, None]
+        batch["affect_BD"] = torch.where(mask_BD, _stack(labels, config.dimensions), 0).float()
+        batch["affect_mask_BD"] = mask_BD
+    return batch
+
+
+def _stack(labels: Mapping[str, Tensor], names: Any) -> Tensor:
+    return torch.stack([labels[name].flatten() for name in names], dim=-1)
+
+
+def _label_names(config: Config) -> list[str]:
+    return [f"emotic_{name}" for name in classes_of(config.classes)]
+
+
+def metrics(config: Config) -> list[Metric]:
+    """Table 6's, or Table 8's."""
+    found: list[Metric] = []
+    if config.num_classes and config.multi_label:
+        found.append(TopLabels(classes_of(config.classes)))
+    elif config.num_classes:
+        found.append(Expressions(classes_of(config.classes)))
+    if config.num_dimensions:
+        found.append(Circumplex(config.dimensions))
+    return found
+
+
+def predictions(out: Batch, config: Config) -> dict[str, Tensor]:
+    """Columns of a table of predictions, one entry a sample: a probability of each class, and each dimension."""
+    columns: dict[str, Tensor] = {}
+    if config.num_classes:
+        logit_BK = out["expression_BK"].float()
+        share_BK = logit_BK.sigmoid() if config.multi_label else logit_BK.softmax(-1)
+        columns |= {f"p_{name}": share_B for name, share_B in zip(classes_of(config.classes), share_BK.T, strict=True)}
+    if config.num_dimensions:
+        columns |= dict(zip(config.dimensions, out["affect_BD"].float().T, strict=True))
+    return columns
+
+
+def example(config: Config, batch_size: int) -> dict[str, Tensor]:
+    """A random batch of the right shapes, for tests, profiling and the README."""
+    batch = {"image_BCHW": torch.randn(batch_size, 3, config.image_size, config.image_size)}
+    if config.num_classes and config.multi_label:
+        batch["labels_BK"] = torch.randint(2, (batch_size, config.num_classes)).float()
+        batch["labels_mask_BK"] = torch.ones(batch_size, config.num_classes, dtype=torch.bool)
+    elif config.num_classes:
+        batch["expression_B"] = torch.randint(config.num_classes, (batch_size,))
+    if config.num_dimensions:
+        batch["affect_BD"] = torch.rand(batch_size, config.num_dimensions) * 2 - 1
+        batch["affect_mask_BD"] = torch.ones(batch_size, config.num_dimensions, dtype=torch.bool)
+    return batch
+
+
+def build(config: Config) -> CAGE:
+    """The network, with its weights."""
+    return CAGE(config)
+
+
+def transfer(state: Mapping[str, Tensor], source: Config, config: Config) -> dict[str, Tensor]:
+    """Weights of one preset as the start of another: all but the head's last layer, which is new.
+
+    This is how the valence-arousal stage starts from the combined model. ValueError where the encoders differ.
+    """
+    if (source.encoder, source.image_size) != (config.encoder, config.image_size):
+        raise ValueError(
+            f"weights of {source.encoder} at {source.image_size} px cannot start {config.encoder} at {config.image_size}"
+        )
+    last = max(int(name.split(".")[1]) for name in state if name.startswith("head."))
+    return {name: value for name, value in state.items() if not name.startswith(f"head.{last}.")}
+
+
+def _labels(config: Config) -> dict[str, str | None]:
+    named: dict[str, str | None] = {}
+    if config.multi_label:
+        scaled = "(x-5.5)/4.5"  # 1 to 10 becomes -1 to 1
+        return {**dict.fromkeys(_label_names(config)), **dict.fromkeys(config.dimensions, scaled)}
+    if config.num_classes or config.classes == "affectnet7":  # a class decides what AffectNet-7 leaves out
+        named["expression"] = f"classes:{config.classes}"
+    if config.task == "va":
+        named["expression"] = f"classes:{config.classes}"  # for the subset with as many of each class
+    return named | (dict.fromkeys(config.dimensions) if config.num_dimensions else {})
+
+
+# Table 6, by data set, encoder and task: precision, recall, F1, MSE, MAE, RMSE, CCC.
+_TABLE_6: dict[tuple[int, str, str], tuple[float | None, ...]] = {
+    (7, "efficientnet", "discrete"): (0.634, 0.631, 0.631, None, None, None, None),
+    (7, "maxvit", "discrete"): (0.640, 0.639, 0.638, None, None, None, None),
+    (7, "efficientnet", "combined"): (0.650, 0.646, 0.646, 0.0956, 0.2298, 0.3092, 0.7636),
+    (7, "maxvit", "combined"): (0.666, 0.664, 0.664, 0.0947, 0.2251, 0.3077, 0.7640),
+    (7, "efficientnet", "va"): (None, None, None, 0.0833, 0.2098, 0.2887, 0.8206),
+    (7, "maxvit", "va"): (None, None, None, 0.0841, 0.2121, 0.2901, 0.8196),
+    (8, "efficientnet", "discrete"): (0.605, 0.599, 0.599, None, None, None, None),
+    (8, "maxvit", "discrete"): (0.602, 0.598, 0.599, None, None, None, None),
+    (8, "efficientnet", "combined"): (0.612, 0.606, 0.607, 0.1420, 0.2781, 0.3769, 0.6413),
+    (8, "maxvit", "combined"): (0.623, 0.621, 0.621, 0.1370, 0.2715, 0.3701, 0.6592),
+    (8, "efficientnet", "va"): (None, None, None, 0.1028, 0.2387, 0.3206, 0.7816),
+    (8, "maxvit", "va"): (None, None, None, 0.1021, 0.2351, 0.3196, 0.7840),
+}
+_COLUMNS = ("precision", "recall", "f1", "mse", "mae", "rmse", "ccc")
+# Table 7 names the combined model; its numbers are those of the valence-arousal model (see the RMSE of Table 6).
+_TABLE_7 = {"rmse_valence": 0.331, "rmse_arousal": 0.305, "ccc_valence": 0.716, "ccc_arousal": 0.642}
+_TABLE_8 = {
+    "top3": 0.1473, "rmse_valence": 0.256, "rmse_arousal": 0.269, "rmse_dominance": 0.260,
+    "ccc_valence": 0.316, "ccc_arousal": 0.594, "ccc_dominance": 0.300,
+}  # fmt: skip
+
+
+def _affectnet(num: int, encoder: str, task: str) -> Config:
+    weights = (WEIGHTS_8 if num == 8 else WEIGHTS_7) if task != "va" else None
+    return Config(encoder=ENCODERS[encoder], task=task, classes=f"affectnet{num}", class_weights=weights)
+
+
+def _stage(config: Config, **changed: Any) -> Stage:
+    """Table 5; 20 epochs as in the code."""
+    settings: dict[str, Any] = {"batch_size": 128, "learning_rate": 5e-5, "weight_decay": 0.01, "schedule": "cosine"}
+    return Stage(**{**settings, "balanced": config.task == "va", **changed})
+
+
+def _recipe(config: Config, stage: Stage, **given: Any) -> Recipe:
+    return Recipe(
+        task={"discrete": "expressions", "combined": "expressions, valence, arousal", "va": "valence, arousal"}[
+            config.task
+        ],
+        labels=_labels(config),
+        stages=(stage,),
+        monitor="loss",
+        higher_is_better=False,
+        **given,
+    )
+
+
+def _published(num: int, encoder: str, task: str) -> dict[str, float]:
+    row = dict(zip(_COLUMNS, _TABLE_6.get((num, encoder, task), ()), strict=False))
+    found = {name: value for name, value in row.items() if value is not None}
+    return found | (_TABLE_7 if (num, encoder, task) == (8, "maxvit", "va") else {})
+
+
+_AFFECTNET = [(num, encoder, task) for num in (8, 7) for encoder in ENCODERS for task in TASKS]
+_EMOTIC = Config(
+    classes="emotic26", multi_label=True, class_weights="inverse", dimensions=("valence", "arousal", "dominance")
+)
+# 96 px from 112, for two cores; `small_resnet18` is the plain head that the others are compared with.
+_SMALL = {
+    f"small_{name}": Config(
+        encoder=encoder, weights=None, image_size=96, resize=112, task=task,
+        class_weights=None if task == "va" else "inverse",
+    )
+    for name, encoder, task in (
+        ("discrete", "maxvit_small", "discrete"), ("combined", "maxvit_small", "combined"),
+        ("va", "maxvit_small", "va"), ("resnet18", "resnet18", "combined"),
+    )
+}  # fmt: skip
+_TINY = {
+    "tiny": Config(encoder="tiny", weights=None, image_size=32),
+    "tiny_discrete": Config(encoder="tiny", weights=None, image_size=32, task="discrete", class_weights=WEIGHTS_8),
+    "tiny_va": Config(encoder="tiny", weights=None, image_size=32, task="va", dropout=0.0),
+    "tiny_emotic": Config(
+        encoder="tiny", weights=None, image_size=32, classes="emotic26", multi_label=True,
+        dimensions=("valence", "arousal", "dominance"),
+    ),
+}  # fmt: skip
+
+PRESETS: dict[str, Config] = {
+    **{f"affectnet{num}_{encoder}_{task}": _affectnet(num, encoder, task) for num, encoder, task in _AFFECTNET},
+    "emotic_maxvit_combined": _EMOTIC,
+    **_SMALL,
+    **_TINY,
+}
+RECIPES: dict[str, Recipe] = {
+    **{
+        f"affectnet{num}_{encoder}_{task}": _recipe(
+            _affectnet(num, encoder, task),
+            _stage(_affectnet(num, encoder, task)),
+            dataset="affectnet",
+            table_row=f"Table 6, AffectNet-{num}, {encoder} {task}" if encoder != "swin" else "Section 5.1, Swin",
+            published=_published(num, encoder, task),
+            start=f"affectnet{num}_{encoder}_combined" if task == "va" else "",
+            note="the official val set is the test set" if encoder != "swin" else "the paper: precision below 0.35",
+        )
+        for num, encoder, task in _AFFECTNET
+    },
+    "emotic_maxvit_combined": _recipe(
+        _EMOTIC, _stage(_EMOTIC), dataset="emotic", table_row="Table 8", published=_TABLE_8,
+        start="affectnet8_maxvit_combined", note="the face's person box; epochs not stated, 20",
+    ),
+    **{
+        name: _recipe(
+            config,
+            _stage(config, batch_size=32, epochs=8, learning_rate=1e-3, stride=4),
+            dataset="rendered_facs",
+            start="small_combined" if config.task == "va" else "",
+        )
+        for name, config in _SMALL.items()
+    },
+    **{
+        name: _recipe(config, _stage(config, batch_size=4, epochs=2, learning_rate=1e-3), dataset="any")
+        for name, config in _TINY.items()
+    },
+}  # fmt: skip

@@ -1,0 +1,164 @@
+"""What the papers report, streamed with torchmetrics, with every convention spelled out in words.
+
+A metric takes the model's outputs and the batch, skips masked labels, and is computed over all samples pooled. Folds are
+averaged by `reactionnet-evaluate`, not here. Letters: N samples, M action units, K classes, D dimensions.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+Batch = Mapping[str, Tensor]
+
+
+class Metric(Protocol):
+    """What a metric offers. `definition` says what its numbers are; `details` holds what pictures are drawn from."""
+
+    definition: str
+
+    def update(self, out: Batch, batch: Batch) -> None: ...
+    def compute(self) -> dict[str, float]: ...
+    def details(self) -> dict[str, Any]: ...
+
+
+class ActionUnits:
+    """F1 of each action unit and their mean, from outputs `logit_key` and labels `au_BTM`, `au_mask_BTM`."""
+
+    def __init__(self, aus: Sequence[int], threshold: float = 0.5, logit_key: str = "logit_BTM"):
+        from torchmetrics.classification import MultilabelF1Score
+
+        self.names = tuple(f"au{au}" for au in aus)
+        self._key, self._threshold = logit_key, threshold
+        self._f1 = MultilabelF1Score(len(aus), average="none", ignore_index=-1, zero_division=0.0)
+        self.definition = (
+            f"F1-frame: an action unit is predicted where its probability is >= {threshold} (a tie counts as predicted); "
+            "frames whose label is masked are skipped; an action unit without a true or predicted frame scores 0 (zero "
+            "division); f1 is the mean over action units; all frames of a fold are pooled, folds are averaged"
+        )
+
+    def update(self, out: Batch, batch: Batch) -> None:
+        found_NM = (out[self._key].float().sigmoid() >= self._threshold).flatten(0, -2).long().cpu()
+        mask_NM = batch["au_mask_BTM"].flatten(0, -2).cpu()
+        true_NM = torch.where(mask_NM, batch["au_BTM"].flatten(0, -2).cpu(), -1).long()
+        self._f1.update(found_NM, true_NM)
+
+    def compute(self) -> dict[str, float]:
+        each = self._f1.compute().tolist()
+        return {"f1": sum(each) / len(each), **{f"f1_{n}": f for n, f in zip(self.names, each, strict=True)}}
+
+    def details(self) -> dict[str, Any]:
+        found = self.compute()
+        return {"bars": {name: found[f"f1_{name}"] for name in self.names}}
+
+
+class Expressions:
+    """Precision, recall and F1 of classes, averaged by how often a class is true, with accuracy and macro F1."""
+
+    def __init__(self, classes: Sequence[str]):
+        from torchmetrics.classification import (
+            MulticlassAccuracy,
+            MulticlassConfusionMatrix,
+            MulticlassF1Score,
+            MulticlassPrecision,
+            MulticlassRecall,
+        )
+
+        self.names, num = tuple(classes), len(classes)
+        self._metrics: dict[str, Any] = {
+            "precision": MulticlassPrecision(num, average="weighted", ignore_index=-100),
+            "recall": MulticlassRecall(num, average="weighted", ignore_index=-100),
+            "f1": MulticlassF1Score(num, average="weighted", ignore_index=-100),
+            "f1_macro": MulticlassF1Score(num, average="macro", ignore_index=-100),
+            "accuracy": MulticlassAccuracy(num, average="micro", ignore_index=-100),
+        }
+        self._confusion = MulticlassConfusionMatrix(num, ignore_index=-100)
+        self.definition = (
+            "the class of the largest logit, the first of equals; precision, recall and f1 are means over classes weighted "
+            "by how often each is true (scikit-learn's weighted avg), f1_macro is the plain mean, an empty class scores 0; "
+            "masked labels are skipped; all pictures pooled"
+        )
+
+    def update(self, out: Batch, batch: Batch) -> None:
+        logits, true = out["expression_BK"].float().cpu(), batch["expression_B"].cpu()
+        for metric in (*self._metrics.values(), self._confusion):
+            metric.update(logits.argmax(-1), true)
+
+    def compute(self) -> dict[str, float]:
+        return {name: float(metric.compute()) for name, metric in self._metrics.items()}
+
+    def details(self) -> dict[str, Any]:
+        return {"confusion": (self.names, self._confusion.compute().tolist())}
+
+
+class Circumplex:
+    """MSE, MAE, RMSE and CCC of valence, arousal (and dominance), each alone and with all values in one list."""
+
+    def __init__(self, dimensions: Sequence[str]):
+        from torchmetrics import ConcordanceCorrCoef, MeanAbsoluteError, MeanSquaredError
+
+        def made() -> dict[str, Any]:
+            return {"mse": MeanSquaredError(), "mae": MeanAbsoluteError(), "ccc": ConcordanceCorrCoef()}
+
+        self.names = tuple(dimensions)
+        self._each = {name: made() for name in ("", *dimensions)}
+        self.definition = (
+            "mse, mae, rmse and ccc without a name are over one list of all dimensions' values, as CAGE's code computes "
+            "them; with a name, over that dimension; ccc is Lin's with unbiased variances; masked labels are skipped; all "
+            "pictures pooled"
+        )
+
+    def update(self, out: Batch, batch: Batch) -> None:
+        pred_ND, true_ND, mask_ND = (
+            value.cpu() for value in (out["affect_BD"].float(), batch["affect_BD"], batch["affect_mask_BD"])
+        )
+        for place, name in enumerate(("", *self.names)):
+            chosen = (..., place - 1) if name else ...
+            mask = mask_ND[chosen]
+            if mask.any():
+                for metric in self._each[name].values():
+                    metric.update(pred_ND[chosen][mask], true_ND[chosen][mask])
+
+    def compute(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for name, metrics in self._each.items():
+            suffix = f"_{name}" if name else ""
+            seen = metrics["mse"].update_count > 0
+            values = {kind: float(metric.compute()) if seen else float("nan") for kind, metric in metrics.items()}
+            found |= {f"{kind}{suffix}": value for kind, value in values.items()}
+            found[f"rmse{suffix}"] = values["mse"] ** 0.5
+        return found
+
+    def details(self) -> dict[str, Any]:
+        return {}
+
+
+class TopLabels:
+    """Top-3 accuracy where several labels hold, in both readings, since CAGE's Table 8 does not say which."""
+
+    def __init__(self, classes: Sequence[str], k: int = 3):
+        self.names, self._k = tuple(classes), k
+        self._hits = self._samples = self._found = self._labels = 0
+        self.definition = (
+            f"top{k} is the share of all (picture, true label) pairs whose label is among the {k} largest logits, the "
+            f"reading that fits the paper's 14.7 %; top{k}_any is the share of pictures with at least one such label; "
+            "pictures without a true label, and masked labels, are skipped"
+        )
+
+    def update(self, out: Batch, batch: Batch) -> None:
+        logit_NK, mask_NK = out["expression_BK"].float().cpu(), batch["labels_mask_BK"].cpu()
+        true_NK = mask_NK & (torch.where(mask_NK, batch["labels_BK"].cpu(), 0) > 0.5)
+        top_NK = torch.zeros_like(true_NK).scatter(1, logit_NK.topk(self._k, dim=1).indices, True)
+        hit_N, has_N = (true_NK & top_NK).any(1), true_NK.any(1)
+        self._hits, self._samples = self._hits + int(hit_N.sum()), self._samples + int(has_N.sum())
+        self._found, self._labels = self._found + int((true_NK & top_NK).sum()), self._labels + int(true_NK.sum())
+
+    def compute(self) -> dict[str, float]:
+        return {
+            f"top{self._k}": self._found / self._labels if self._labels else float("nan"),
+            f"top{self._k}_any": self._hits / self._samples if self._samples else float("nan"),
+        }
+
+    def details(self) -> dict[str, Any]:
+        return {}

@@ -1,0 +1,74 @@
+"""How a preset is trained and judged: data, stages, protocol, metric, and what the paper printed.
+
+A model is a module of this package with `PAPER`, `Config`, `PRESETS`, `RECIPES` (one `Recipe` a preset), `build`, `loss`,
+`example`, `prepare` (items of `ShardDataset` to a batch) and `metrics`. It is found by its module's name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One optimisation. `part` names the submodule that is trained; empty means the whole model.
+
+    `schedule`: `constant`; `step` (times `decay` every `decay_epochs`); `cosine` (to zero at the last step); or
+    `cosine_wave` (a full cosine wave with a half period of batch size times epochs steps).
+    `cached` stages train on what the stages before computed once, over the middle view and `views` drawn ones.
+    """
+
+    name: str = "all"
+    part: str = ""
+    epochs: int = 20
+    batch_size: int = 32
+    optimiser: str = "adamw"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: str = "constant"
+    decay: float = 0.3
+    decay_epochs: int = 2
+    window: int = 1
+    stride: int = 1
+    num_frames: int | None = None
+    balanced: bool = False  # train on a subset with as many of each class as the rarest has
+    cached: bool = False
+    views: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "window", "stride", "decay_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"stage {self.name}: {name} is {getattr(self, name)}; expected 1 or more")
+        if self.optimiser not in ("adam", "adamw", "sgd"):
+            raise ValueError(f"stage {self.name}: optimiser {self.optimiser!r}; expected adam, adamw or sgd")
+        if self.schedule not in ("constant", "step", "cosine", "cosine_wave"):
+            raise ValueError(
+                f"stage {self.name}: schedule {self.schedule!r}; expected constant, step, cosine or cosine_wave"
+            )
+        if not self.learning_rate > 0:
+            raise ValueError(f"stage {self.name}: learning_rate is {self.learning_rate}; expected more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything about a preset that is not the network.
+
+    `labels` are targets and their rules as `ShardDataset` takes them; `published` are the paper's numbers by the names
+    that `metrics` gives ours; `table_row` says where they stand. `start` names a preset that training starts from.
+    """
+
+    task: str
+    dataset: str
+    labels: Mapping[str, str | None]
+    stages: tuple[Stage, ...]
+    monitor: str
+    higher_is_better: bool
+    protocol: str = ""
+    split_task: str = ""
+    folds: tuple[int, ...] = ()
+    fields: tuple[str, ...] = ("frames", "labels")
+    table_row: str = ""
+    published: Mapping[str, float] = field(default_factory=dict)
+    start: str = ""
+    note: str = ""

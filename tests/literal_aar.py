@@ -1,0 +1,145 @@
+"""AAR's equations as loops over what they index, every body a library call: the yardstick of tests and benchmarks.
+
+Weights are taken from our layers, so that both compute the same numbers.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reactionnet_models.aar import AAR, AttentionNetwork, RelationNetwork
+from reactionnet_models.au_graph import TemporalGraph
+from reactionnet_models.regions import PatchConv, RegionLayer
+
+
+def patch_conv(layer: PatchConv, image: Tensor) -> Tensor:
+    """One batch normalisation, ReLU and convolution for each patch."""
+    side, num = layer.side, image.shape[1]
+    rows, columns = image.shape[2] // side, image.shape[3] // side
+    out = layer.conv.out_channels // side**2
+    strips = []
+    for i in range(side):
+        strip = []
+        for j in range(side):
+            p = i * side + j
+            mine, made = slice(p * num, (p + 1) * num), slice(p * out, (p + 1) * out)
+            patch = image[:, :, i * rows : (i + 1) * rows, j * columns : (j + 1) * columns]
+            patch = functional.batch_norm(
+                patch, layer.bn.running_mean[mine], layer.bn.running_var[mine], layer.bn.weight[mine],
+                layer.bn.bias[mine], layer.training, 0.1, layer.bn.eps,
+            )  # fmt: skip
+            strip.append(
+                functional.conv2d(functional.relu(patch), layer.conv.weight[made], layer.conv.bias[made], padding=1)
+            )
+        strips.append(torch.cat(strip, dim=3))
+    return torch.cat(strips, dim=2)
+
+
+def region(layer: RegionLayer, image: Tensor) -> Tensor:
+    whole = layer.conv(image)
+    b1 = patch_conv(layer.patches8, whole)
+    b2 = patch_conv(layer.patches4, b1)
+    b3 = patch_conv(layer.patches2, b2)
+    return functional.relu(layer.bn(whole + torch.cat([b1, b2, b3], dim=1)))
+
+
+def attention(net: AttentionNetwork, image_BTCHW: Tensor) -> dict[str, Tensor]:
+    """A loop over action units."""
+    x = net.pool(region(net.region2, net.pool(region(net.region1, image_BTCHW.flatten(0, 1)))))
+    width = net.width
+
+    def conv(layer: nn.Conv2d, value: Tensor, j: int, num: int = width) -> Tensor:
+        made = slice(j * num, (j + 1) * num)
+        return functional.conv2d(value, layer.weight[made], layer.bias[made], padding=1)
+
+    def norm(layer: nn.BatchNorm2d, value: Tensor, j: int) -> Tensor:
+        made = slice(j * width, (j + 1) * width)
+        return functional.relu(
+            functional.batch_norm(
+                value,
+                layer.running_mean[made],
+                layer.running_var[made],
+                layer.weight[made],
+                layer.bias[made],
+                layer.training,
+                0.1,
+                layer.eps,
+            )
+        )
+
+    maps, logits, features = [], [], []
+    for j in range(net.num):
+        y = norm(
+            net.bn3,
+            conv(net.conv3, norm(net.bn2, conv(net.conv2, norm(net.bn1, conv(net.conv1, x, j), j), j), j), j),
+            j,
+        )
+        map_N1HW = torch.sigmoid(conv(net.attend, y, j, 1))
+        y = norm(net.bn5, conv(net.conv5, norm(net.bn4, conv(net.conv4, y, j) * map_N1HW, j), j), j)
+        feature = y.mean((2, 3))
+        maps.append(map_N1HW[:, 0])
+        features.append(feature)
+        logits.append(functional.linear(feature, net.weight_MC[j : j + 1], net.bias_M[j : j + 1])[:, 0])
+    shape = image_BTCHW.shape[:2]
+    return {
+        "attention_BTMHW": torch.stack(maps, 1).unflatten(0, shape),
+        "feature_BTMC": torch.stack(features, 1).unflatten(0, shape),
+        "logit_BTM": torch.stack(logits, 1).unflatten(0, shape),
+    }
+
+
+def temporal_graph(layer: TemporalGraph, feature_BTMC: Tensor) -> Tensor:
+    """Eq. 13, a loop over sequences, frames and action units."""
+    units, width = len(layer.relation_ME), layer.width
+    related = functional.relu(layer.relation_ME @ layer.relation_ME.T)
+    total = related.sum() if layer.norm == "global" else related.sum(1, keepdim=True)
+    related = torch.eye(units, dtype=feature_BTMC.dtype) + related / total
+
+    def gconv(gate: int, x: Tensor) -> Tensor:
+        mixed = related @ x
+        rows = []
+        for i in range(units):
+            theta = torch.tensordot(layer.unit_ME[i], layer.pool_GECC[gate], dims=1)  # Q_i W
+            rows.append(mixed[i] @ theta)
+        return torch.stack(rows)
+
+    sequences = []
+    for sequence in feature_BTMC:
+        h, states = torch.zeros(units, width, dtype=feature_BTMC.dtype), []
+        for x in sequence:
+            z = torch.sigmoid(gconv(0, torch.cat([h, x], dim=1)))
+            r = torch.sigmoid(gconv(1, torch.cat([h, x], dim=1)))
+            candidate = torch.tanh(gconv(2, torch.cat([r * h, x], dim=1)))
+            h = z * h + (1 - z) * candidate
+            states.append(h)
+        sequences.append(torch.stack(states))
+    return torch.stack(sequences)
+
+
+def relation(net: RelationNetwork, feature_BTMC: Tensor) -> Tensor:
+    """Logits (B, T, M)."""
+    for layer in net.graphs:
+        feature_BTMC = temporal_graph(layer, feature_BTMC)
+    return torch.stack(
+        [functional.linear(feature_BTMC[:, :, j], net.weight_MC[j], net.bias_M[j]) for j in range(len(net.bias_M))],
+        dim=-1,
+    )
+
+
+def whole(model: AAR, image_BTCHW: Tensor) -> Tensor:
+    return relation(model.relation, attention(model.attention, image_BTCHW)["feature_BTMC"])
+
+
+def attention_map(centres: list[tuple[float, float]], image_size: int, map_size: int, delta: float) -> Tensor:
+    """Eq. 1 and 2, pixel by pixel."""
+    found = torch.zeros(map_size, map_size)
+    for y in range(map_size):
+        for x in range(map_size):
+            for cx, cy in centres:
+                a = math.floor(cx / image_size * map_size + 0.5)
+                b = math.floor(cy / image_size * map_size + 0.5)
+                value = math.exp(-((x - a) ** 2 + (y - b) ** 2) / (2 * delta**2))
+                found[y, x] = max(float(found[y, x]), value)
+    return found

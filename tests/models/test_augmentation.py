@@ -1,0 +1,67 @@
+"""CAGE's augmentation: each part against torchvision's on single pictures, and what is drawn how often."""
+
+import pytest
+import torch
+
+from reactionnet_datasets.torchvision_on_cpu import ensure
+from reactionnet_models import augmentation
+
+ensure()
+from torchvision.transforms.v2 import functional  # noqa: E402
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.nn.functional.interpolate(torch.rand(3, 3, 6, 7), (48, 56), mode="bicubic").clamp(0, 1)
+
+
+def test_colours_change_as_in_torchvision(image):
+    brightness, contrast = torch.tensor([0.8, 1.0, 1.2]), torch.tensor([1.2, 0.9, 0.8])
+    saturation, hue = torch.tensor([0.8, 1.2, 1.1]), torch.tensor([-0.1, 0.04, 0.1])
+    found = augmentation.jitter(image, brightness, contrast, saturation, hue, [2, 0, 3, 1])
+    for b in range(3):
+        one = functional.adjust_saturation(image[b], float(saturation[b]))
+        one = functional.adjust_brightness(one, float(brightness[b]))
+        one = functional.adjust_hue(one, float(hue[b]))
+        one = functional.adjust_contrast(one, float(contrast[b]))
+        torch.testing.assert_close(found[b], one, atol=2e-3, rtol=0)
+
+
+def test_rotation_turns_as_in_torchvision(image):
+    angles = torch.tensor([-10.0, 3.0, 7.5])
+    found = augmentation.warp(image, augmentation.rotation(angles, 48, 56))
+    for b in range(3):
+        one = functional.rotate(image[b], float(angles[b]), interpolation=functional.InterpolationMode.BILINEAR)
+        torch.testing.assert_close(found[b, :, 4:-4, 4:-4], one[:, 4:-4, 4:-4], atol=2e-3, rtol=0)
+
+
+def test_perspective_moves_corners_as_in_torchvision(image):
+    still = [[0, 0], [55, 0], [55, 47], [0, 47]]
+    moved = [[3, 2], [52, 4], [55, 44], [1, 43]]
+    # torchvision takes a point's numbers as distances from the picture's edge, ours are pixel centres
+    points = (torch.tensor([corners]).expand(3, -1, -1) - 0.5 for corners in (moved, still))
+    found = augmentation.warp(image, augmentation.homography(*points))
+    for b in range(3):
+        one = functional.perspective(image[b], still, moved)
+        torch.testing.assert_close(found[b, :, 6:-6, 6:-6], one[:, 6:-6, 6:-6], atol=5e-3, rtol=0)
+
+
+def test_each_picture_has_draws_of_its_own_and_the_same_seed_the_same():
+    frames = torch.randint(256, (1, 3, 32, 32), dtype=torch.uint8).expand(6, -1, -1, -1)
+    first, again = (augmentation.prepare(frames, torch.Generator().manual_seed(7)) for _ in range(2))
+    other = augmentation.prepare(frames, torch.Generator().manual_seed(8))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert all(not torch.equal(first[0], first[b]) for b in range(1, 6))
+
+
+def test_half_of_the_pictures_lose_a_rectangle_of_two_to_twenty_percent():
+    num = 400
+    draw = augmentation._Draws(torch.Generator().manual_seed(0), num, torch.device("cpu"))
+    changed = augmentation.erase(torch.full((num, 3, 50, 50), 9.0), draw)[:, 0] != 9.0
+    share = changed.float().mean((1, 2))
+    erased = share > 0
+    assert 0.4 < float(erased.float().mean()) < 0.6
+    assert float(share[erased].min()) > 0.015 and float(share.max()) < 0.215
+    rows, columns = changed.any(2).sum(1)[erased], changed.any(1).sum(1)[erased]
+    assert torch.equal(rows * columns, changed.sum((1, 2))[erased])  # one full rectangle each

@@ -1,0 +1,136 @@
+"""CAGE: sizes, equations, and what AffectNet-7 leaves out."""
+
+import pytest
+import torch
+
+from model_checks import assert_close, check_model, num_parameters
+from reactionnet_models import cage
+
+COUNTS = {
+    "affectnet7_maxvit_discrete": 30_411_208, "affectnet8_maxvit_discrete": 30_411_720,
+    "affectnet7_maxvit_combined": 30_412_232, "affectnet8_maxvit_combined": 30_412_744,
+    "affectnet8_maxvit_va": 30_408_648, "affectnet7_maxvit_va": 30_408_648, "emotic_maxvit_combined": 30_422_472,
+    "affectnet7_efficientnet_discrete": 20_186_455, "affectnet8_efficientnet_discrete": 20_187_736,
+    "affectnet7_efficientnet_combined": 20_189_017, "affectnet8_efficientnet_combined": 20_190_298,
+    "affectnet8_efficientnet_va": 20_180_050, "affectnet8_swin_combined": 27_590_260,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", COUNTS)
+def test_sizes_are_the_papers(preset):
+    assert num_parameters(cage, cage.PRESETS[preset]) == COUNTS[preset]
+
+
+@pytest.mark.parametrize("preset", ["tiny", "tiny_discrete", "tiny_va", "tiny_emotic"])
+def test_conforms(preset, tmp_path):
+    config = cage.PRESETS[preset]
+    if config.class_weights == "inverse":
+        config = cage.with_rates(config, {f"emotic_{name}": 0.5 for name in cage.classes_of("emotic26")})
+    check_model(cage, config, tmp_path)
+
+
+def test_loss_matches_eq_1_by_hand():
+    out = {"expression_BK": torch.zeros(2, 8), "affect_BD": torch.zeros(2, 2)}
+    batch = {
+        "expression_B": torch.tensor([0, 1]), "affect_BD": torch.full((2, 2), 0.5), "affect_mask_BD": torch.ones(2, 2) > 0
+    }  # fmt: skip
+    terms = cage.loss(out, batch, cage.Config())
+    torch.testing.assert_close(terms["loss"], torch.tensor(8.0).log() + 5.0 * 0.25)
+
+
+def test_loss_matches_eq_2_by_hand():
+    torch.manual_seed(0)
+    pred, true = torch.randn(30, 2), torch.randn(30, 2)
+    total = 0.0
+    for d in range(2):
+        x, y = pred[:, d].double(), true[:, d].double()
+        ccc = 2 * torch.cov(torch.stack([x, y]))[0, 1] / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
+        total += 3.0 * float(((x - y) ** 2).mean()) - float(ccc)
+    batch = {"affect_BD": true, "affect_mask_BD": torch.ones(30, 2, dtype=torch.bool)}
+    terms = cage.loss({"affect_BD": pred}, batch, cage.Config(task="va"))
+    assert float(terms["loss"]) == pytest.approx(total, rel=1e-5)
+
+
+def test_emotic_weights_positives_by_their_inverse_occurrence():
+    names = cage.classes_of("emotic26")
+    config = cage.with_rates(
+        cage.Config(classes="emotic26", multi_label=True, class_weights="inverse", weights=None),
+        {f"emotic_{name}": 1 / (k + 2) for k, name in enumerate(names)},
+    )
+    assert config.class_weights == pytest.approx([k + 2 for k in range(26)])
+    logit, true = torch.randn(3, 26), torch.randint(2, (3, 26)).float()
+    total = 0.0
+    for i in range(3):
+        for k in range(26):
+            p = torch.sigmoid(logit[i, k].double())
+            total -= float((k + 2) * true[i, k] * p.log() + (1 - true[i, k]) * (1 - p).log())
+    batch = {
+        "labels_BK": true, "labels_mask_BK": torch.ones(3, 26, dtype=torch.bool), "affect_BD": torch.zeros(3, 2),
+        "affect_mask_BD": torch.zeros(3, 2, dtype=torch.bool),
+    }  # fmt: skip
+    terms = cage.loss({"expression_BK": logit, "affect_BD": torch.zeros(3, 2)}, batch, config)
+    assert float(terms["loss"]) == pytest.approx(total / 78, rel=1e-5)
+
+
+def items(num: int = 4, side: int = 32) -> dict:
+    torch.manual_seed(3)
+    return {
+        "frames": torch.randint(256, (num, 1, 3, side, side), dtype=torch.uint8),
+        "frame_mask": torch.ones(num, 1, dtype=torch.bool),
+        "labels": {
+            "expression": torch.tensor([[0], [6], [-100], [3]]),
+            "expression_mask": torch.tensor([[True], [True], [False], [True]]),
+            **{name: torch.full((num, 1), 0.5) for name in ("valence", "arousal")},
+            **{f"{name}_mask": torch.ones(num, 1, dtype=torch.bool) for name in ("valence", "arousal")},
+        },
+    }
+
+
+def test_affectnet7_leaves_out_all_of_a_picture_with_contempt():
+    config = cage.Config(encoder="tiny", weights=None, classes="affectnet7")
+    batch = cage.prepare(items(), config)
+    assert batch["expression_B"].tolist() == [0, 6, -100, 3]
+    assert batch["affect_mask_BD"].tolist() == [[True, True], [True, True], [False, False], [True, True]]
+
+
+def test_prepare_normalises_as_imagenet_does():
+    given = items()
+    image = cage.prepare(given, cage.PRESETS["tiny"])["image_BCHW"]
+    pixel = float(given["frames"][1, 0, 2, 5, 7])
+    assert float(image[1, 2, 5, 7]) == pytest.approx((pixel / 255 - 0.406) / 0.225, abs=1e-5)
+
+
+def test_valence_arousal_starts_from_the_combined_model_but_for_the_last_layer():
+    torch.manual_seed(0)
+    combined, config = cage.build(cage.PRESETS["tiny"]), cage.PRESETS["tiny_va"]
+    state = cage.transfer(combined.state_dict(), combined.config, config)
+    model = cage.build(config)
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert missing == ["head.4.weight"] and not unexpected
+    with pytest.raises(ValueError, match="cannot start"):
+        cage.transfer(combined.state_dict(), combined.config, cage.Config(weights=None))
+
+
+@pytest.mark.parametrize("encoder", ["maxvit_small"])
+def test_our_head_is_a_literal_sequence_on_the_same_encoder(encoder):
+    torch.manual_seed(0)
+    config = cage.Config(encoder=encoder, weights=None, image_size=96)
+    model = cage.build(config).eval()
+    width = 192
+    literal = torch.nn.Sequential(
+        torch.nn.LayerNorm(width), torch.nn.Linear(width, width), torch.nn.Tanh(), torch.nn.Linear(width, 10, bias=False)
+    )  # fmt: skip
+    literal.load_state_dict(model.head.state_dict())
+    batch = cage.example(config, 1)
+    with torch.no_grad():
+        whole = literal(model.encoder(batch["image_BCHW"]))
+        assert_close(model(batch), {"expression_BK": whole[:, :8], "affect_BD": whole[:, 8:]}, atol=0)
+
+
+def test_a_setting_that_does_not_fit_is_an_error():
+    with pytest.raises(ValueError, match="task 'both'"):
+        cage.Config(task="both")
+    with pytest.raises(ValueError, match="2 class weights for 8"):
+        cage.Config(class_weights=(1.0, 2.0))
+    with pytest.raises(ValueError, match="no encoder"):
+        cage.build(cage.Config(encoder="resnet", weights=None))

@@ -1,0 +1,59 @@
+"""Metrics against counts written out and scikit-learn's, with their conventions."""
+
+import pytest
+import torch
+
+from reactionnet_models.metrics import ActionUnits, Circumplex, Expressions, TopLabels
+
+
+def test_f1_counts_ties_as_predicted_skips_masks_and_gives_0_for_nothing():
+    metric = ActionUnits((1, 2, 4))
+    logit = torch.tensor([[[0.0, -1.0, -1.0], [3.0, -1.0, 2.0], [-2.0, -1.0, 2.0]]])  # 0.0: a probability of 0.5
+    true = torch.tensor([[[1.0, 0.0, 1.0], [0.0, 0.0, float("nan")], [1.0, 0.0, 1.0]]])
+    mask = torch.tensor([[[True, True, True], [True, True, False], [True, True, True]]])
+    metric.update({"logit_BTM": logit}, {"au_BTM": true, "au_mask_BTM": mask})
+    found = metric.compute()
+    # AU1: predicted frames 0, 1; true frames 0, 2. AU4: frame 1 is masked; predicted 2; true 0, 2.
+    assert found["f1_au1"] == pytest.approx(2 * 1 / (2 + 2))
+    assert found["f1_au2"] == 0.0
+    assert found["f1_au4"] == pytest.approx(2 * 1 / (1 + 2))
+    assert found["f1"] == pytest.approx((0.5 + 0.0 + 2 / 3) / 3)
+
+
+def test_expressions_are_scikit_learns_weighted_average():
+    report = pytest.importorskip("sklearn.metrics").precision_recall_fscore_support
+    torch.manual_seed(0)
+    logit, true = torch.randn(200, 4), torch.randint(4, (200,))
+    true[:20] = -100
+    metric = Expressions("abcd")
+    for part in (slice(0, 70), slice(70, 200)):
+        metric.update({"expression_BK": logit[part]}, {"expression_B": true[part]})
+    precision, recall, f1, _ = report(true[20:], logit[20:].argmax(1), average="weighted", zero_division=0)
+    found = metric.compute()
+    assert (found["precision"], found["recall"], found["f1"]) == pytest.approx((precision, recall, f1), abs=1e-6)
+    assert sum(map(sum, metric.details()["confusion"][1])) == 180
+
+
+def test_circumplex_pools_both_dimensions_as_cages_code():
+    torch.manual_seed(0)
+    pred, true = torch.randn(60, 2), torch.randn(60, 2) + 0.3
+    mask = torch.rand(60, 2) < 0.8
+    metric = Circumplex(("valence", "arousal"))
+    hidden = torch.where(mask, true, float("nan"))
+    for part in (slice(0, 25), slice(25, 60)):
+        metric.update({"affect_BD": pred[part]}, {"affect_BD": hidden[part], "affect_mask_BD": mask[part]})
+    found = metric.compute()
+    x, y = pred[mask].double(), true[mask].double()
+    ccc = 2 * torch.cov(torch.stack([x, y]))[0, 1] / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
+    assert found["ccc"] == pytest.approx(float(ccc), abs=1e-4)
+    assert found["rmse"] == pytest.approx(float((x - y).square().mean()) ** 0.5, abs=1e-5)
+    x, y = pred[:, 1][mask[:, 1]], true[:, 1][mask[:, 1]]
+    assert found["mae_arousal"] == pytest.approx(float((x - y).abs().mean()), abs=1e-5)
+
+
+def test_top_labels_in_both_readings():
+    logit = torch.tensor([[5.0, 4, 3, 2, 1], [1.0, 2, 3, 4, 5]])
+    true = torch.tensor([[1.0, 0, 0, 1, 1], [0.0, 0, 1, 0, 0]])
+    metric = TopLabels("abcde")
+    metric.update({"expression_BK": logit}, {"labels_BK": true, "labels_mask_BK": torch.ones(2, 5, dtype=torch.bool)})
+    assert metric.compute() == {"top3": pytest.approx(2 / 4), "top3_any": 1.0}
