@@ -114,8 +114,9 @@ def _check_contract(out: Path, rows: Rows) -> None:
             assert (row[label] is None) == (row[f"{label}_mask"] != "valid")
     parts: dict[tuple[str, str], int] = {}
     for row in rows:
+        person = row["subject_id"] or f"video {row['video_id']}"
         for protocol, part in row["folds"]:
-            assert parts.setdefault((protocol, row["subject_id"]), part) == part, f"{row['subject_id']} is in two parts"
+            assert parts.setdefault((protocol, person), part) == part, f"{person} is in two parts"
     for chunk, _ in chunks_of(out):
         assert Chunk.from_json(chunk.to_json()) == chunk
         for label, value in chunk.labels.items():

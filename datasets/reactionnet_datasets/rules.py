@@ -6,6 +6,7 @@
     ferplus:argmax10         the same over all ten; unknown or no face in front gives none
     ferplus:probability      the likeliest emotions' share of the votes, until three quarters of them are counted (a vector)
     ferplus:multi_target     1 for each emotion that has 30 % of the votes (a vector)
+    abaw:row                 au_occ_N where all twelve units of ABAW are valid: its baselines drop a row with any -1
     (x-5.5)/4.5  x/5  x*2    arithmetic on the column itself
     classes:abaw7            class index in a registered space, by name; a name that it lacks gives none
     classes:film,game,show   the same for a list given here
@@ -24,6 +25,7 @@ import numpy as np
 from reactionnet_datasets.labels import CLASSES, OPEN, class_name, classes_of, column_of
 
 MASKED_CLASS = -100
+ABAW_AUS = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)  # from ABAW2 on
 FERPLUS_VOTES = (*CLASSES["ferplus8"], "unknown", "nf")
 # What is said of a whole clip; all other columns are of a frame.
 _OF_A_CLIP = re.compile(r"(eri|emi)_[a-z_]+|scene|sub_scene|gender|ethnicity|age(_group)?")
@@ -99,6 +101,8 @@ def make_rule(target: str, text: str | None = None) -> Rule:
         return Rule(target=target, text=plain, sources=(source,), derive=_threshold(source, float(match[1])))
     if plain.startswith("ferplus:"):
         return _ferplus(target, plain)
+    if plain == "abaw:row":
+        return _whole_row(target, plain)
     if plain.startswith("classes:"):
         return _classes(target, plain)
     match = _ARITHMETIC.fullmatch(plain)
@@ -111,7 +115,7 @@ def make_rule(target: str, text: str | None = None) -> Rule:
         return Rule(target=target, text=plain, sources=(target,), derive=_arithmetic(target, shift, operator, factor))
     raise ValueError(
         f"no rule is called {text!r}; known: intensity>=N, ferplus:majority, ferplus:argmax8, ferplus:argmax10, "
-        "ferplus:probability, ferplus:multi_target, classes:SPACE, classes:a,b,c, (x-A)/B"
+        "ferplus:probability, ferplus:multi_target, abaw:row, classes:SPACE, classes:a,b,c, (x-A)/B"
     )
 
 
@@ -130,6 +134,19 @@ def _threshold(source: str, least: float) -> Derive:
         return np.where(valid, numbers >= least, np.nan).astype(np.float32), valid
 
     return derive
+
+
+def _whole_row(target: str, plain: str) -> Rule:
+    sources = tuple(f"au_occ_{au}" for au in ABAW_AUS)
+    if target not in sources:
+        raise ValueError(f"rule {plain!r} for {target!r}: expected one of {', '.join(sources)}")
+
+    def derive(columns: Mapping[str, Values]) -> tuple[np.ndarray, np.ndarray]:
+        numbers, _ = _numbers(columns[target])
+        valid = np.all([_numbers(columns[source])[1] for source in sources], axis=0)
+        return np.where(valid, numbers, np.nan).astype(np.float32), valid
+
+    return Rule(target=target, text=plain, sources=sources, derive=derive)
 
 
 def _numbers(column: Values) -> tuple[np.ndarray, np.ndarray]:
