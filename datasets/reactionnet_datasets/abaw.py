@@ -31,6 +31,8 @@ def crops_of(release: Release, folder: Path) -> dict[int, Path]:
             release.note("stray files beside crops", release.relative(path))
             continue
         number = int(path.stem)
+        if number < 1:
+            raise release.fault(path, 1, "is frame 0; frames count from 1")
         if number in crops:
             raise release.fault(path, 1, f"frame {number} is also {crops[number].name}: which is meant?")
         crops[number] = path
@@ -173,8 +175,8 @@ def mtl_columns(release: Release, path: Path, header: Sequence[str], rows: Mappi
             raise release.fault(path, number, f"{len(cells)} cells; expected {4 + len(aus)}")
         for name, text in zip(("valence", "arousal"), cells[1:3], strict=True):
             found[name][1][frame] = _affect(release, path, number, text, name)
-        name, code = code_of(release, path, (number, cells[3:4]), CLASSES["abaw8"])
-        found["expression"][1][frame] = (None, "invalid_code", code) if name is None else (name, "valid", None)
+        face, code = code_of(release, path, (number, cells[3:4]), CLASSES["abaw8"])
+        found["expression"][1][frame] = (None, "invalid_code", code) if face is None else (face, "valid", None)
         for au, place in columns.items():
             found[f"au_occ_{au}"][1][frame] = _occurrence(release, path, number, cells[4 + place], au)
     return found

@@ -88,10 +88,6 @@ beta/00001.jpg,-5,-5,-1,-1,-1,-1,-1,-1,-1,-1,-1,-1,-1,-1,-1
 def write_mtl(root: Path) -> Path:
     write_crops(root)
     write(root / "4th ABAW Annotations/MTL_Challenge/train_set.txt", MTL)
-    aus = (
-        MTL.split("\n", maxsplit=1)[0].split(",AU1", maxsplit=1)[0]
-        + ",aus\n"
-        + "gamma/00004.jpg,0,0,0,1,0,0,0,0,0,0,0,0,0,0,0\n"
-    )
+    aus = "image,valence,arousal,expression,aus\ngamma/00004.jpg,0,0,0,1,0,0,0,0,0,0,0,0,0,0,0\n"
     write(root / "4th ABAW Annotations/MTL_Challenge/validation_set.txt", aus)
     return root

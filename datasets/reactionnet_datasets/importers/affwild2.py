@@ -368,9 +368,7 @@ def _clip(
         media=Pictures(files=files),
         fps=facts.fps if facts else options.fps,
         first_frame_number=1,
-        t_s=[facts.t_s[frame - 1] for frame in frames]
-        if facts and frames[0] >= 1 and frames[-1] <= facts.num_frames
-        else None,
+        t_s=[facts.t_s[frame - 1] for frame in frames] if facts and frames[-1] <= facts.num_frames else None,
         labels={name: _label(space, found, frames) for name, (space, found) in columns.items()},
         splits=splits,
         folds=folds_of("affwild2", base) if {"train", "val"} & set(splits.values()) else {},
