@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ import soundfile
 
 from reactionnet_datasets.sample import Chunk, Label, canonical_json, chunk_spans, make_key, picture_suffix
 from reactionnet_datasets.scenes import scene_labels
-from reactionnet_datasets.shards import write_atomic
+from reactionnet_datasets.shards import atomic_file, write_atomic
 from reactionnet_pipeline import admitted, annotations, highlights, preview, sound, voice
 from reactionnet_pipeline.cache import cached, fingerprint
 from reactionnet_pipeline.captions import captions_of
@@ -24,7 +24,7 @@ from reactionnet_pipeline.highlights import Config as HighlightsConfig
 from reactionnet_pipeline.identity import Known
 from reactionnet_pipeline.ingest import load_info
 from reactionnet_pipeline.layout_files import load_layout
-from reactionnet_pipeline.parts import Part, write_part_index
+from reactionnet_pipeline.parts import Member, Part, write_part_index
 from reactionnet_pipeline.records import REACTION, STIMULUS, Layout, SegmentPart, Source, VideoDone
 from reactionnet_pipeline.subjects import (
     MAJOR_RULE,
@@ -147,6 +147,7 @@ class _Video:
         self.spans = self.layout.spans()
         self.people = people_of(segments, work)
         self.tables = self.people.tables
+        self.cuts = [read_cuts(part, work) for part in segments]
         self.stimuli = self._stimulus_places()
         self.voice = voice.find_voice(self.source.video_id, self.laid_out.sound, work) if self.laid_out.sound else None
 
@@ -210,7 +211,7 @@ class _Video:
                 piece = self.tables[place].take(track.rows[track.own])
                 blob = pa.repeat(self.segments[place].blob, len(piece)).dictionary_encode()
                 pieces.append(piece.append_column("blob", blob))
-            faces = pa.concat_tables(pieces).unify_dictionaries().sort_by("frame")
+            faces = pa.concat_tables(pieces).unify_dictionaries()  # a chain's tracks stand in order
             for run in runs(faces["frame"].to_numpy()):
                 yield faces.slice(run.start, run.stop - run.start)
 
@@ -274,41 +275,13 @@ class _Video:
         panes = self.spans[span][2]
         stimulus = stimulus_of(panes)
         name = f"{self.stem.name}-{track}-{first:06d}"
-        extras, rows, chunks = io.BytesIO(), [], {}
-        for low, high in chunk_spans(len(faces)):
-            chunk = faces.slice(low, high - low).to_pylist()
-            key = make_key(video_id, track, chunk[0]["frame"])
-            after_s = t_s[high] if high < len(faces) else chunk[-1]["t_s"] + self._frame_s()
-            sound_start_s, samples = self._sound(chunk[0]["t_s"], after_s)
-            members = [
-                ("landmarks.npy", _npy(np.array([row["landmarks"] for row in chunk], np.float32).reshape(-1, 68, 2))),
-                ("pose.npy", _npy(np.array([row["pose"] for row in chunk], np.float32))),
-                ("gaze.npy", _npy(np.array([row["gaze"] for row in chunk], np.float32))),
-                ("highlight.npy", _npy(moments.at([row["frame"] for row in chunk]))),
-            ]
-            if samples is not None:
-                members.append(("audio.flac", _flac(samples)))
-            for suffix, data in members:
-                rows.append(_place(key, suffix, f"clips/{name}.blob", extras.tell(), len(data)))
-                extras.write(data)
-            for number, row in enumerate(chunk):
-                rows.append(_place(key, picture_suffix(number, "reaction"), row["blob"], row["offset"], row["size"]))
-            for number, row in enumerate(chunk):
-                if row["frame"] in self.stimuli:
-                    rows.append(_place(key, picture_suffix(number, "stimulus"), *self.stimuli[row["frame"]]))
-            chunks[key] = {
-                "frames": [row["frame"] for row in chunk],
-                "t_s": [round(row["t_s"], 6) for row in chunk],
-                "face_boxes": [row["box"] for row in chunk],
-                "face_sources": [row["source"] for row in chunk],
-                "crop": [[round(number, 5) for number in row["crop"]] for row in chunk],
-                "cuts": self._cuts(span, face_pane, chunk),
-                "labels": {"speaking": self._speaking([row["t_s"] for row in chunk])},
-                "audio": None
-                if samples is None
-                else {"rate": sound.RATE, "start_s": sound_start_s, "samples": len(samples)},
-            }
-        write_atomic(self.work / "clips" / f"{name}.blob", extras.getvalue())
+        chunks: dict[str, Any] = {}
+        rows: list[Member] = []
+        with atomic_file(self.work / "clips") as (blob, naming):
+            naming.name = f"{name}.blob"
+            for chunk, after_s in self._chunks(faces, t_s):
+                key, content = self._stage_chunk(chunk, after_s, span, track, moments, blob, f"clips/{name}.blob", rows)
+                chunks[key] = content
         pane = [p for p in panes if p.role == REACTION][face_pane]
         facts = {
             "clip_id": clip_id,
@@ -337,6 +310,48 @@ class _Video:
             "sources": dict(sorted(sources.items())),
         }
 
+    def _chunks(self, faces: pa.Table, t_s: Sequence[float]) -> Iterator[tuple[list[dict[str, Any]], float]]:
+        """Rows of each chunk, and when the next one begins."""
+        for low, high in chunk_spans(len(faces)):
+            after_s = t_s[high] if high < len(faces) else t_s[-1] + self._frame_s()
+            yield faces.slice(low, high - low).to_pylist(), after_s
+
+    def _stage_chunk(
+        self, chunk: list[dict[str, Any]], after_s: float, span: int, track: str, moments: highlights.Moments,
+        blob: BinaryIO, blob_name: str, rows: list[Member],
+    ) -> tuple[str, dict[str, Any]]:  # fmt: skip
+        """Write a chunk's arrays and sound, note where all its members lie; its key and what its json will hold."""
+        key = make_key(self.source.video_id, track, chunk[0]["frame"])
+        sound_start_s, samples = self._sound(chunk[0]["t_s"], after_s)
+        members = [
+            ("landmarks.npy", _npy(np.array([row["landmarks"] for row in chunk], np.float32).reshape(-1, 68, 2))),
+            ("pose.npy", _npy(np.array([row["pose"] for row in chunk], np.float32))),
+            ("gaze.npy", _npy(np.array([row["gaze"] for row in chunk], np.float32))),
+            ("highlight.npy", _npy(moments.at([row["frame"] for row in chunk]))),
+        ]
+        if samples is not None:
+            members.append(("audio.flac", _flac(samples)))
+        for suffix, data in members:
+            rows.append((key, suffix, blob_name, blob.tell(), len(data)))
+            blob.write(data)
+        for number, row in enumerate(chunk):
+            rows.append((key, picture_suffix(number, "reaction"), row["blob"], row["offset"], row["size"]))
+        for number, row in enumerate(chunk):
+            if row["frame"] in self.stimuli:
+                rows.append((key, picture_suffix(number, "stimulus"), *self.stimuli[row["frame"]]))
+        return key, {
+            "frames": [row["frame"] for row in chunk],
+            "t_s": [round(row["t_s"], 6) for row in chunk],
+            "face_boxes": [row["box"] for row in chunk],
+            "face_sources": [row["source"] for row in chunk],
+            "crop": [[round(number, 5) for number in row["crop"]] for row in chunk],
+            "cuts": self._cuts(span, chunk),
+            "labels": {"speaking": self._speaking([row["t_s"] for row in chunk])},
+            "audio": None
+            if samples is None
+            else {"rate": sound.RATE, "start_s": sound_start_s, "samples": len(samples)},
+        }
+
     def _speaking(self, t_s: list[float]) -> dict[str, Any]:
         if self.voice is None:
             return asdict(voice.unheard())
@@ -353,12 +368,12 @@ class _Video:
         samples = sound.read_sound(self.laid_out.sound, start_s, end_s)
         return round(first / sound.RATE, 6), samples if samples.size else None
 
-    def _cuts(self, span: int, pane: int, chunk: list[dict]) -> dict[str, list[int]]:
-        frames = {row["frame"] for row in chunk}
+    def _cuts(self, span: int, chunk: list[dict]) -> dict[str, list[int]]:
+        frames, pane = {row["frame"] for row in chunk}, chunk[0]["pane"]
         found: dict[str, list[int]] = {}
-        for part in self.segments:
+        for part, cuts_of in zip(self.segments, self.cuts, strict=True):
             if part.span == span:
-                for name, cuts in read_cuts(part, self.work).items():
+                for name, cuts in cuts_of.items():
                     if name in ("stimulus", f"reaction{pane}"):
                         here = [frame for frame in cuts if frame in frames]
                         found.setdefault("stimulus" if name == "stimulus" else "reaction", []).extend(here)
@@ -443,10 +458,6 @@ def _cut_to(faces: pa.Table, chosen: list[highlights.Highlight] | None) -> Itera
         low, high = np.searchsorted(frames, (window.first, window.last + 1))
         if high > low:
             yield faces.slice(low, high - low)
-
-
-def _place(key: str, suffix: str, blob: str, offset: int, size: int) -> dict[str, Any]:
-    return {"key": key, "suffix": suffix, "blob": blob, "offset": offset, "size": size}
 
 
 def _matrix(column: pa.ChunkedArray, width: int) -> np.ndarray:

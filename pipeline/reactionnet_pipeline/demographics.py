@@ -24,7 +24,7 @@ import simplejpeg
 
 from reactionnet_datasets.labels import class_name
 from reactionnet_datasets.sample import canonical_json
-from reactionnet_datasets.shards import write_atomic
+from reactionnet_datasets.shards import file_sha256, write_atomic
 from reactionnet_pipeline import admitted
 from reactionnet_pipeline.cache import cached, fingerprint
 from reactionnet_pipeline.errors import Code, DeadLetter, SourceError
@@ -247,7 +247,7 @@ class EstimateDemographics:
         name = f"{self.weights.name}@{self.weights.digest[:12]}"
         key = fingerprint(
             stage="demographics", version=VERSION, config=self.config, model=name,
-            clips=[[part.clip_id, part_rows(part)] for part in parts],  # names of files hold their content's hash
+            clips=[[part.clip_id, file_sha256(Path(part.folder) / part.index)] for part in parts],
             libraries={library: _version(library) for library in LIBRARIES},
         )  # fmt: skip
 

@@ -17,6 +17,9 @@ PART_SCHEMA = pa.schema(
     [("key", pa.string()), ("suffix", pa.string()), ("blob", pa.string()), ("offset", pa.int64()), ("size", pa.int64())]
 )
 
+ROWS_AT_ONCE = 4096
+Member = tuple[str, str, str, int, int]  # key, suffix, blob, offset, size
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -47,33 +50,37 @@ Late = Callable[[Part], dict[str, list[tuple[str, bytes]]]]
 
 def stage_part(folder: Path, name: str, clip_id: str, split: str, records: Iterable[Record]) -> Part:
     """Put the members of a clip's records into `folder/name-{sha12}.blob` and `folder/name.part`."""
-    rows: list[dict] = []
+    rows: list[tuple[str, str, int, int]] = []
     place, digest = 0, hashlib.sha256()
     with atomic_file(folder) as (file, naming):
         for record in records:
             for suffix, data in record.members:
-                rows.append({"key": record.key, "suffix": suffix, "offset": place, "size": len(data)})
+                rows.append((record.key, suffix, place, len(data)))
                 file.write(data)
                 digest.update(data)
                 place += len(data)
         naming.name = f"{name}-{digest.hexdigest()[:12]}.blob"  # so that the index of another content is another
-    return write_part_index(folder, f"{name}.part", clip_id, split, [{**row, "blob": naming.name} for row in rows])
+    return write_part_index(
+        folder, f"{name}.part", clip_id, split, [(key, suffix, naming.name, *where) for key, suffix, *where in rows]
+    )
 
 
-def write_part_index(folder: Path, index: str, clip_id: str, split: str, rows: Sequence[dict]) -> Part:
-    """A part from rows of key, suffix, blob, offset, size: members of one record stand together, in tar order."""
+def write_part_index(folder: Path, index: str, clip_id: str, split: str, rows: Sequence[Member]) -> Part:
+    """A part from its members: those of one record stand together, in tar order."""
     sink = pa.BufferOutputStream()
+    columns = list(zip(*rows, strict=True))
     with pa.ipc.new_file(sink, PART_SCHEMA) as writer:
-        writer.write_table(pa.Table.from_pylist(list(rows), schema=PART_SCHEMA))
+        writer.write_table(pa.table(columns, schema=PART_SCHEMA), max_chunksize=ROWS_AT_ONCE)
     write_atomic(folder / index, sink.getvalue().to_pybytes())
-    num_bytes = sum(BLOCK + row["size"] + -row["size"] % BLOCK for row in rows)
+    num_bytes = sum(BLOCK + size + -size % BLOCK for *_, size in rows)
     return Part(clip_id=clip_id, split=split, folder=str(folder), index=index, num_bytes=num_bytes)
 
 
-def part_rows(part: Part) -> list[dict]:
+def part_rows(part: Part) -> Iterator[dict]:
     """Where a part's members lie: key, suffix, blob, offset, size, in tar order."""
     with pa.memory_map(str(Path(part.folder) / part.index)) as source:
-        return pa.ipc.open_file(source).read_all().to_pylist()
+        for batch in pa.ipc.open_file(source).read_all().to_batches():
+            yield from batch.to_pylist()
 
 
 def read_records(parts: Sequence[Part], late: Late | None) -> Iterator[Record]:
