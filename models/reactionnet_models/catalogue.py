@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-MODELS = ("aar", "cage")
+MODELS = ("aar", "cage", "eri")
 
 
 def load_model_module(name: str) -> ModuleType:
@@ -52,7 +52,8 @@ def describe(module: ModuleType, preset: str) -> dict[str, Any]:
     model = build_empty(module, config)
     with torch.device("meta"):
         batch = module.example(config, 1)
-    image = next(value for name, value in batch.items() if name.startswith("image"))
+    images = [value.shape[-3:] for name, value in batch.items() if name.startswith("image")]
+    shape = images[0] if images else next(iter(batch.values())).shape[1:]  # where no picture goes in, the sound's
     return {
         "model": module.__name__.rpartition(".")[2],
         "preset": preset,
@@ -62,7 +63,7 @@ def describe(module: ModuleType, preset: str) -> dict[str, Any]:
         "task": recipe.task,
         "dataset": recipe.dataset,
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "input_shape": list(image.shape[-3:]),
+        "input_shape": list(shape),
     }
 
 

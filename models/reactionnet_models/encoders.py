@@ -62,7 +62,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path} is refused: it is damaged, or runs code when it is opened. Save it as safetensors where you trust it"
         ) from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else content
+    state = content
+    if isinstance(content, dict):
+        state = content.get("state_dict", content.get("model_state_dict", content.get("model", content)))
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds no state dict of tensors")
     return state

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 class Stage:
     """One optimisation. `part` names the submodule that is trained; empty means the whole model.
 
-    `schedule`: `constant`; `step` (times `decay` every `decay_epochs`); `cosine` (to zero at the last step); or
+    `schedule`: `constant`; `step` (times `decay` every `decay_epochs`); `plateau` (times `decay` when the recipe's monitor
+    has not improved for `decay_epochs`); `cosine` (to zero at the last step); or
     `cosine_wave` (a full cosine wave with a half period of batch size times epochs steps).
     `cached` stages train on what the stages before computed once, over the middle view and `views` drawn ones.
     """
@@ -42,9 +43,10 @@ class Stage:
                 raise ValueError(f"stage {self.name}: {name} is {getattr(self, name)}; expected 1 or more")
         if self.optimiser not in ("adam", "adamw", "sgd"):
             raise ValueError(f"stage {self.name}: optimiser {self.optimiser!r}; expected adam, adamw or sgd")
-        if self.schedule not in ("constant", "step", "cosine", "cosine_wave"):
+        if self.schedule not in ("constant", "step", "plateau", "cosine", "cosine_wave"):
             raise ValueError(
-                f"stage {self.name}: schedule {self.schedule!r}; expected constant, step, cosine or cosine_wave"
+                f"stage {self.name}: schedule {self.schedule!r}; expected constant, step, plateau, cosine "
+                "or cosine_wave"
             )
         if not self.learning_rate > 0:
             raise ValueError(f"stage {self.name}: learning_rate is {self.learning_rate}; expected more than 0")

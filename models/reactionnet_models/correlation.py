@@ -1,0 +1,65 @@
+"""Pearson's correlation of intensities, as the ERI and EMI challenges report it, streamed with torchmetrics."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Batch = Mapping[str, Tensor]
+
+
+class Correlations:
+    """Pearson's correlation of each target over all clips, and their mean, from `intensity_BK` and its labels."""
+
+    def __init__(self, targets: Sequence[str]):
+        from torchmetrics import PearsonCorrCoef
+
+        self.names = tuple(targets)
+        self._each = [PearsonCorrCoef() for _ in targets]
+        self._seen = [0] * len(self.names)
+        self.definition = (
+            "Pearson's correlation of each emotion over all clips pooled, pearson is their mean; a clip whose label is "
+            "masked is skipped; an emotion that does not vary, or has fewer than two clips, has none (nan)"
+        )
+
+    def update(self, out: Batch, batch: Batch) -> None:
+        found_BK, true_BK, mask_BK = (
+            value.cpu() for value in (out["intensity_BK"].float(), batch["intensity_BK"], batch["intensity_mask_BK"])
+        )
+        for place, metric in enumerate(self._each):
+            mask_B = mask_BK[:, place]
+            if mask_B.any():
+                metric.update(found_BK[mask_B, place], true_BK[mask_B, place].float())
+                self._seen[place] += int(mask_B.sum())
+
+    def compute(self) -> dict[str, float]:
+        each = [
+            float(metric.compute()) if num > 1 else float("nan")
+            for metric, num in zip(self._each, self._seen, strict=True)
+        ]
+        return {
+            "pearson": sum(each) / len(each),
+            **{f"pearson_{name}": value for name, value in zip(self.names, each, strict=True)},
+        }
+
+    def details(self) -> dict[str, Any]:
+        found = self.compute()
+        return {"bars": {name: found[f"pearson_{name}"] for name in self.names}}
+
+
+def clip_targets(labels: Mapping[str, Tensor], names: Sequence[str], frame_mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, K) targets of whole clips and whether each is valid.
+
+    A column of frames stands for its greatest valid value, so that intensities of frames can be targets too.
+    """
+    values, masks = [], []
+    for name in names:
+        value, mask = labels[name].float(), labels[f"{name}_mask"]
+        if value.ndim == 2:
+            mask = mask & frame_mask_BT
+            value = torch.where(mask, value, -torch.inf).amax(1)
+            mask = mask.any(1)
+        values.append(torch.where(mask, value, 0.0))
+        masks.append(mask)
+    return torch.stack(values, -1), torch.stack(masks, -1)
