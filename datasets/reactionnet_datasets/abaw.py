@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from reactionnet_datasets.labels import CLASSES, class_name
-from reactionnet_datasets.release import PICTURE_SUFFIXES, Release
+from reactionnet_datasets.release import PICTURE_SUFFIXES, Release, ReleaseError
 from reactionnet_datasets.rules import ABAW_AUS
 
 _AU = re.compile(r"AU[ _]?0*([1-9][0-9]*)", re.IGNORECASE)
@@ -32,9 +32,11 @@ def crops_of(release: Release, folder: Path) -> dict[int, Path]:
             continue
         number = int(path.stem)
         if number < 1:
-            raise release.fault(path, 1, "is frame 0; frames count from 1")
+            raise ReleaseError(f"{release.relative(path)} is frame 0; frames count from 1")
         if number in crops:
-            raise release.fault(path, 1, f"frame {number} is also {crops[number].name}: which is meant?")
+            raise ReleaseError(
+                f"{release.relative(path)}: frame {number} is also {crops[number].name}: which is meant?"
+            )
         crops[number] = path
     return crops
 
