@@ -53,8 +53,8 @@ class ShardDataset(IterableDataset):
     `audio_length` (16 kHz), `caption`, `meta`, and any feature stream by name. With `batch_size` all have a first axis B.
 
     `labels` are names, or names with rules (`{"au_occ_12": "intensity>=2"}`); `labelled` leaves out windows without any
-    valid one. `weights` mixes several roots by share; an epoch then has `epoch_items`. Ranks are those of
-    torch.distributed unless given; for `uneven` see `windows.share_of`. `on_error="skip"` leaves damaged records out and
+    valid one; `subset` keeps those at these places of an unshuffled pass of one root. `weights` mixes several roots by
+    share; an epoch then has `epoch_items`. Ranks are those of torch.distributed unless given; for `uneven` see `windows.share_of`. `on_error="skip"` leaves damaged records out and
     counts them in `num_skipped`. `shuffle_shards` shuffles within so many shards at a time.
 
     Every pass is an epoch of its own; `set_epoch` chooses the next. Raises ValueError for arguments that do not fit, and
@@ -72,6 +72,7 @@ class ShardDataset(IterableDataset):
         fields: Sequence[str] = ("frames", "labels"),
         labels: Sequence[str] | Mapping[str, str | None] = (),
         labelled: bool = False,
+        subset: Sequence[int] | np.ndarray | None = None,
         window: int | None = None,
         stride: int | None = None,
         num_frames: int | None = None,
@@ -127,6 +128,9 @@ class ShardDataset(IterableDataset):
             self._readers.append(Reader(catalog, windows, self.recipe))
         self._firsts = np.cumsum([0, *(len(reader.windows) for reader in self._readers)])
         self._candidates = [_candidates(reader, labelled) for reader in self._readers]
+        if subset is not None:
+            self._candidates = [_checked_subset(subset, self._candidates)]
+        self._subset = None if subset is None else hashlib.sha256(self._candidates[0].tobytes()).hexdigest()[:16]
         if not sum(map(len, self._candidates)):
             raise ValueError("no window is left: clips are shorter than the window, or none has a valid label")
         self._weights = _checked_weights(weights, self._candidates, shuffle)
@@ -228,6 +232,7 @@ class ShardDataset(IterableDataset):
         return {
             "content": content.hexdigest()[:16],
             "items": [len(candidates) for candidates in self._candidates],
+            "subset": self._subset,
             "window": windows.window,
             "stride": windows.stride,
             "num_frames": windows.num_frames,
@@ -469,6 +474,15 @@ def _candidates(reader: Reader, labelled: bool) -> np.ndarray:
     before = np.r_[0, np.cumsum(reader.catalog.labelled)]
     first = (np.cumsum(reader.catalog.clip_frames) - reader.catalog.clip_frames)[clips]
     return np.flatnonzero(before[first + ends] > before[first + starts])
+
+
+def _checked_subset(subset: Sequence[int] | np.ndarray, candidates: Sequence[np.ndarray]) -> np.ndarray:
+    places = np.unique(np.asarray(subset, np.int64))
+    if len(candidates) != 1:
+        raise ValueError(f"subset counts the windows of one data set; here are {len(candidates)}")
+    if not len(places) or places[0] < 0 or places[-1] >= len(candidates[0]):
+        raise ValueError(f"subset holds {len(places)} places; expected 1 or more, from 0 to {len(candidates[0]) - 1}")
+    return candidates[0][places]
 
 
 def _checked_weights(
