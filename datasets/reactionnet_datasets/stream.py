@@ -54,7 +54,8 @@ class ShardDataset(IterableDataset):
 
     `labels` are names, or names with rules (`{"au_occ_12": "intensity>=2"}`); `labelled` leaves out windows without any
     valid one; `subset` keeps those at these places of an unshuffled pass of one root. `weights` mixes several roots by
-    share; an epoch then has `epoch_items`. Ranks are those of torch.distributed unless given; for `uneven` see `windows.share_of`. `on_error="skip"` leaves damaged records out and
+    share; an epoch then has `epoch_items`. Ranks are those of torch.distributed unless given; for `uneven` see
+    `windows.share_of`. `on_error="skip"` leaves damaged records out and
     counts them in `num_skipped`. `shuffle_shards` shuffles within so many shards at a time.
 
     Every pass is an epoch of its own; `set_epoch` chooses the next. Raises ValueError for arguments that do not fit, and
