@@ -43,6 +43,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     ),
     "scene8": ("animation", "film", "game", "object", "show", "sports", "self_made_video", "interview"),
     "yes_no": ("no", "yes"),
+    "phase4": ("neutral", "onset", "apex", "offset"),
     "female_male": ("female", "male"),
     "rafdb_gender3": ("male", "female", "unsure"),
     "rafdb_race3": ("caucasian", "african_american", "asian"),
@@ -93,6 +94,9 @@ class Column:
 COLUMNS: tuple[Column, ...] = (
     Column(pattern=r"au_occ_\d+", words=False, meaning="occurrence of a FACS action unit, 0 or 1"),
     Column(pattern=r"au_int_\d+", words=False, meaning="intensity of a FACS action unit, 0 to 5 (A to E are 1 to 5)"),
+    Column(
+        pattern=r"au_phase_\d+", words=True, meaning="temporal phase of an action unit: neutral, onset, apex or offset"
+    ),
     Column(pattern=r"expression|compound|scene|sub_scene|gender|ethnicity", words=True, meaning="class by name"),
     Column(pattern=r"expression_fer2013", words=True, meaning="FER2013's class of a picture that FER+ has votes for"),
     Column(pattern=r"age_group", words=True, meaning="class of age, as the data set divides it"),
