@@ -21,10 +21,15 @@ from reactionnet_datasets.pictures import decode
 from reactionnet_datasets.records import SOUND_RATE, Parsed, Records, Run, Wanted, check_name
 from reactionnet_datasets.rules import Rule
 from reactionnet_datasets.shards import BLOCK
+from reactionnet_datasets.sound_features import logmel, mfcc
 from reactionnet_datasets.storage import ShardError
 from reactionnet_datasets.windows import Windows
 
-FIELDS = ("frames", "stimulus", "landmarks", "landmarks49", "pose", "boxes", "audio", "caption", "labels", "meta")
+# Computed from an item's sound; a record holds the sound alone.
+SOUND_FEATURES = {"mfcc": mfcc, "logmel": logmel}
+FIELDS = (
+    "frames", "stimulus", "landmarks", "landmarks49", "pose", "boxes", "audio", *SOUND_FEATURES, "caption", "labels", "meta"
+)  # fmt: skip
 # What a record may lack, and the shape of one frame of it.
 _OPTIONAL: dict[str, tuple[int, ...]] = {"landmarks": (68, 2), "pose": (3,), "gaze": (2,), "highlight": ()}
 _CAPTION_ORDER = ("human", "beam", "nucleus")
@@ -50,6 +55,11 @@ class Recipe:
             raise ValueError(f"delay_s is {self.delay_s}; expected seconds by which the stimulus is earlier, 0 or more")
 
     @property
+    def sound(self) -> bool:
+        """Whether an item's sound is needed."""
+        return any(field == "audio" or field in SOUND_FEATURES for field in self.fields)
+
+    @property
     def streams(self) -> tuple[str, ...]:
         """Feature streams by name: fields that are none of ours."""
         return tuple(field for field in self.fields if field not in FIELDS)
@@ -66,7 +76,7 @@ class Recipe:
             rules=self.rules,
             arrays=tuple(sorted(members)),
             boxes="boxes" in self.fields,
-            sound="audio" in self.fields,
+            sound=self.sound,
             captions="caption" in self.fields,
             meta="meta" in self.fields,
         )
@@ -159,8 +169,11 @@ class Batch:
             item["labels"] = {name: torch.from_numpy(array[keep]) for name, array in self.labels.items()}
         if "caption" in recipe.fields:
             item["caption"] = [self.texts[slot] for slot in keep]
-        if "audio" in recipe.fields:
-            item["audio"], item["audio_length"] = _padded([self.sounds[slot] for slot in keep])
+        if recipe.sound:
+            audio_BS, item["audio_length"] = _padded([self.sounds[slot] for slot in keep])
+            if "audio" in recipe.fields:
+                item["audio"] = audio_BS
+            item |= {name: compute(audio_BS) for name, compute in SOUND_FEATURES.items() if name in recipe.fields}
         if "meta" in recipe.fields:
             item["meta"] = [self.metas[slot] for slot in keep]
         return _only(item) if single else item
@@ -311,7 +324,7 @@ class Reader:
         batch.keys[slot] = f"{first.stem}-{int(numbers[0]):06d}"
         if "caption" in recipe.fields:
             batch.texts[slot] = _caption(first, float(t_s[0]))
-        if "audio" in recipe.fields:
+        if recipe.sound:
             batch.sounds[slot] = self._sound(found.task)
         if "meta" in recipe.fields:
             batch.metas[slot] = {**first.meta, "shard": self.catalog.shards[first.shard].path}

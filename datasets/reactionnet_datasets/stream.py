@@ -50,7 +50,8 @@ class ShardDataset(IterableDataset):
     An item has `key`, `frames` (uint8 T, 3, H, W), `frame_mask` (T, false where a short window was padded), `t_s` and
     `frame` (T), and what `fields` asks for: `labels` (for each of `labels` a target and `NAME_mask`, true where valid),
     `stimulus` with `stimulus_mask` (`delay_s` earlier), `landmarks` or `landmarks49`, `pose`, `boxes`, `audio` with
-    `audio_length` (16 kHz), `caption`, `meta`, and any feature stream by name. With `batch_size` all have a first axis B.
+    `audio_length` (16 kHz), `mfcc` and `logmel` of that sound (F, 128 and F, 64: see `sound_features`), `caption`, `meta`,
+    and any feature stream by name. With `batch_size` all have a first axis B.
 
     `labels` are names, or names with rules (`{"au_occ_12": "intensity>=2"}`); `labelled` leaves out windows without any
     valid one; `subset` keeps those at these places of an unshuffled pass of one root. `weights` mixes several roots by

@@ -17,6 +17,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from drawn_shards import FPS, told, write_dataset
 from reactionnet_datasets import Augment, ShardDataset, Source
 from reactionnet_datasets.sample import Label
+from reactionnet_datasets.sound_features import mfcc
 
 LENGTHS = (127, 128, 129, 257, 5, 60)
 
@@ -149,6 +150,17 @@ def test_sound_is_what_was_heard_during_the_window(root):
         assert len(sound) == int(item["audio_length"]) == 640 * int(valid.sum())
         milliseconds = (sound * 32768).round().long()
         assert milliseconds.tolist() == [start_ms + n // 16 for n in range(len(sound))]
+
+
+def test_sound_features_are_those_of_the_windows_sound_alone_or_in_a_batch(root):
+    fields = ("audio", "mfcc", "logmel")
+    (batch, *_), items = (list(ShardDataset(root, window=40, fields=fields, batch_size=size)) for size in (3, None))
+    for place in range(3):
+        item, valid = items[place], int(items[place]["audio_length"])
+        torch.testing.assert_close(item["mfcc"], mfcc(item["audio"][None])[0])
+        torch.testing.assert_close(batch["mfcc"][place, : 1 + valid // 512], item["mfcc"])
+        torch.testing.assert_close(batch["logmel"][place, : 1 + (valid - 400) // 160], item["logmel"])
+    assert set(next(iter(ShardDataset(root, window=40, fields=("mfcc",))))) & {"audio", "mfcc"} == {"mfcc"}
 
 
 def test_labels_come_with_masks_and_rules(root):
