@@ -18,6 +18,8 @@ TRAINING = f"""{HEADER}
 13/aaaa0004.tif,1,2,3,4,{POINTS},7,-0.5,0.25
 13/aaaa0004.tif,1,2,3,4,{POINTS},7,-0.5,0.25
 13/aaaa0005.jpg,1,2,3,4,{POINTS},10,-2,-2
+13/aaaa0006.bmp,1,2,3,4,{POINTS},2,-0.75,-0.5
+13/aaaa0006.jpg,NULL,NULL,NULL,NULL,NULL,5,-0.25,0.5
 """
 # without a header, as some copies are
 VALIDATION = f"7/bbbb0001.jpg,5,6,7,8,{POINTS},4,-0.25,0.75\n7/bbbb0002.JPG,5,6,7,8,{POINTS},9,-2,-2\n"
@@ -26,9 +28,17 @@ VALIDATION = f"7/bbbb0001.jpg,5,6,7,8,{POINTS},4,-0.25,0.75\n7/bbbb0002.JPG,5,6,
 def write_original(root: Path) -> Path:
     write(root / "Manually_Annotated_file_lists/training.csv", "﻿" + TRAINING.replace("\n", "\r\n"))
     write(root / "Manually_Annotated_file_lists/validation.csv", VALIDATION)
-    for path in ("12/aaaa0001.jpg", "12/aaaa0002.jpg", "13/aaaa0003.jpg", "13/aaaa0005.jpg", "7/bbbb0001.jpg"):
+    for path in (
+        "12/aaaa0001.jpg",
+        "12/aaaa0002.jpg",
+        "13/aaaa0003.jpg",
+        "13/aaaa0005.jpg",
+        "13/aaaa0006.jpg",
+        "7/bbbb0001.jpg",
+    ):
         write(root / f"Manually_Annotated_Images/{path}", picture(path))
     write(root / "Manually_Annotated_Images/13/aaaa0004.jpg", picture("13/aaaa0004.tif"))  # the sibling alone
+    write(root / "Manually_Annotated_Images/13/aaaa0006.bmp", picture("13/aaaa0006.bmp", "BMP"))
     write(
         root / "Manually_Annotated_Images/7/bbbb0002.JPG", picture("7/bbbb0002.JPG", "PNG")
     )  # a PNG, whatever it is called

@@ -13,13 +13,16 @@ releases, whose picture numbers have nothing to do with each other; ROOT holds o
 Codes: 0 neutral 1 happiness 2 sadness 3 surprise 4 fear 5 disgust 6 anger 7 contempt; 8 none, 9 uncertain and 10 no
 face are masked `invalid_code`, and so are their valence and arousal of -2. `--classes 7` leaves contempt out. Where the
 reference leaves something open: a list without a header is read in the original's order of columns; a file that is listed
-twice alike is imported once and counted, twice with other labels is an error; numbers of the later release are sparse, so
-its pictures are joined by number, from annotations (or CAGE's list with `--annotations csv`; `auto` takes npy if there);
-automatic annotations are imported only if asked for, as training data. Landmarks are in pixels of the stored picture.
+twice alike is imported once and counted, twice with other labels is an error; two files that differ in their extension
+alone are two pictures, the second of which keeps its extension in its name; a box or landmarks of NULL are none; numbers of
+the later release are sparse, so its pictures are joined by number, from annotations (or CAGE's list with `--annotations
+csv`; `auto` takes npy if there); automatic annotations are imported only if asked for, as training data, and noted where
+they are not. Landmarks are in pixels of the stored picture.
+One validation picture of the original does not decode: `--allow-missing` records it, and `--doctor` then finds 5,499.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reactionnet_datasets.about import CONFIRMED, About, Known, class_at, one_of
@@ -54,6 +57,10 @@ KNOWN_ORIGINAL = (
     Known(what="original, train", count=414_799, where={"split_all": "train"}, recalled=True),
     Known(what="original, val", count=5_500, where={"split_all": "val"}),
 )
+KNOWN_LATER_7 = (
+    Known(what="later release without contempt, train", count=283_901, where={"split_all": "train"}, recalled=True),
+    Known(what="later release without contempt, val", count=3_500, where={"split_all": "val"}),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +76,9 @@ def doctor(frames):
 
     paths = frames["source_path"]
     later = bool(len(paths)) and "_set/" in paths[0].as_py()
-    return [
-        compare(known.what, known.count, count(frames, known), known.recalled)
-        for known in (KNOWN_LATER if later else KNOWN_ORIGINAL)
-    ]
+    contempt = count(frames, Known(what="contempt", count=0, where={"expression": "contempt"}))
+    expected = KNOWN_ORIGINAL if not later else KNOWN_LATER if contempt else KNOWN_LATER_7
+    return [compare(known.what, known.count, count(frames, known), known.recalled) for known in expected]
 
 
 def read(release: Release, options: Options) -> Iterator[Clip]:
@@ -98,10 +104,13 @@ def _read_original(release: Release, options: Options) -> Iterator[Clip]:
     if options.automatic or not lists:
         name = "Automatically_Annotated_file_lists/automatically_annotated.csv"
         lists.append((name, "Automatically", "train"))
+    elif release.find("Automatically_Annotated_file_lists"):
+        release.note("automatic lists not read (--automatic yes)", "Automatically_Annotated_file_lists")
     for name, how, split in lists:
         path = release.first(name)
         pictures = release.relative(release.first(f"{how}_Annotated_Images"))
         seen: dict[str, int] = {}  # hash of the labels, so that a million names stay small
+        stems: set[str] = set()
         for line, cells in _original_rows(release, path):
             listed = cells["subDirectory_filePath"]
             facts = hash(tuple(cells.values()))
@@ -111,9 +120,12 @@ def _read_original(release: Release, options: Options) -> Iterator[Clip]:
                 release.note("pictures listed twice", f"{name} line {line}")
                 continue
             seen[listed] = facts
+            stem = listed.rsplit(".", 1)[0]
+            video = listed if stem in stems else stem
+            stems.add(stem)
             file = _picture(release, f"{pictures}/{listed}")
             if file is not None:
-                yield _original_clip(release, path, line, cells, file, how, split)
+                yield replace(_original_clip(release, path, line, cells, file, how, split), video=video)
 
 
 def _original_rows(release: Release, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -121,8 +133,9 @@ def _original_rows(release: Release, path: Path) -> Iterator[tuple[int, dict[str
     header: tuple[str, ...] | None = None
     for line, cells in release.rows(path):
         if header is None:
-            if COLUMNS[0] in cells:
-                header = tuple(cells)
+            plain = {name.lower(): name for name in COLUMNS}
+            if COLUMNS[0].lower() in map(str.lower, cells):
+                header = tuple(plain.get(cell.lower(), cell) for cell in cells)
                 if lacking := [name for name in COLUMNS if name not in header]:
                     raise release.fault(path, line, f"no column {', '.join(lacking)}")
                 continue
@@ -135,14 +148,12 @@ def _original_rows(release: Release, path: Path) -> Iterator[tuple[int, dict[str
 def _original_clip(
     release: Release, path: Path, line: int, cells: dict[str, str], file: File, how: str, split: str
 ) -> Clip:
-    points = [release.number(path, line, cell, "landmark") for cell in cells["facial_landmarks"].split(";") if cell]
+    points = [
+        release.number(path, line, cell, "landmark") for cell in cells["facial_landmarks"].split(";") if not _null(cell)
+    ]
     if points and len(points) != 136:
         raise release.fault(path, line, f"{len(points)} landmark numbers; expected 136, x and y of 68")
-    box = [
-        release.number(path, line, cells[name], name)
-        for name in COLUMNS[1:5]
-        if cells[name].upper() not in ("", "NULL")
-    ]
+    box = [release.number(path, line, cells[name], name) for name in COLUMNS[1:5] if not _null(cells[name])]
     code = release.whole(path, line, cells["expression"], "expression")
     va = {name: release.number(path, line, cells[name], name) for name in ("valence", "arousal")}
     return Clip(
@@ -155,6 +166,10 @@ def _original_clip(
         streams={"landmarks": Numbers(values=[_pairs(points)])} if points else {},
         facts={"annotated": how.lower()},
     )
+
+
+def _null(cell: str) -> bool:
+    return cell.strip().upper() in ("", "NULL")
 
 
 def _picture(release: Release, path: str) -> File | None:
@@ -171,12 +186,14 @@ def _read_later(release: Release, options: Options) -> Iterator[Clip]:
         folder = release.find(f"{split}_set")
         if folder is None:
             raise release.not_here(f"affectnet: {split}_set beside its sibling")
-        pictures = {path.stem: path for path in release.pictures(folder / "images")}
+        pictures: dict[str, Path] = {}
+        for path in release.pictures(release.first(f"{folder.name}/images")):
+            if (other := pictures.setdefault(path.stem, path)) != path:
+                raise ReleaseError(f"{release.relative(path)} and {other.name}: which one is meant?")
         numbers = set()
         for number, code, va, points, where in _later_rows(release, folder, split, options):
             numbers.add(number)
-            path = pictures.get(number)
-            file = release.file(path or f"{split}_set/images/{number}.jpg")
+            file = release.file(pictures.get(number) or f"{split}_set/images/{number}.jpg")
             if file is not None:
                 yield Clip(
                     video=f"{split}/{number}",

@@ -253,7 +253,7 @@ def _words(value: Any) -> tuple[str, ...]:
 def _affects(value: Any, where: str) -> tuple[float | None, ...]:
     """Valence, arousal, dominance of a struct; None where it is empty or not a number."""
     structs = _items(value)
-    if not structs:
+    if not structs or all(isinstance(one, float) and np.isnan(one) for one in structs):
         return (None,) * len(AFFECTS)
     if len(structs) > 1:
         raise ReleaseError(f"{where} has {len(structs)} values of each of {', '.join(AFFECTS)}; expected one")

@@ -8,11 +8,12 @@ whoever has it fetched the pictures, and nothing is downloaded here. Reads, in R
     */N_0000000001_00001.jpg           pictures, in any folder of ROOT or in `--images FOLDER`
 
 0 and 1 are values, 999 is `not_annotated` with `raw` "999". A picture is known by its address's base name. Where the
-reference leaves something open: many addresses are dead, so that listed pictures without a file are counted in the report,
-not errors; a release of which no picture is there is one. Where ROOT has both kinds of lists, those by hand are read
-(`--annotations automatic|manual|both`); with `both`, a picture's labels by hand win. A picture that is listed twice alike is
-imported once, twice with other labels is an error. Columns that are no action units (such as compound emotions, whose form
-is unconfirmed) are counted. Nobody published a stable split: `emotionet-ours-v1` spreads pictures by a hash of their names.
+reference leaves something open: many addresses are dead, so that listed pictures without a file are counted in the
+report, not errors; a release of which no picture is there is one. Where ROOT has both kinds of lists, both are read, and
+a picture's labels by hand win (`--annotations automatic|manual` reads one; `annotated` in a record's provenance). A
+picture that is listed twice alike is imported once, twice with other labels is an error. Columns that are no action units
+(such as compound emotions, whose form is unconfirmed) are counted. Nobody published a stable split: `emotionet-ours-v1`
+spreads pictures by a hash of their names.
 """
 
 import re
@@ -61,7 +62,7 @@ class Row:
 
 def read(release: Release, options: Options) -> Iterator[Clip]:
     """One clip a listed picture that is there."""
-    one_of("annotations", options.annotations, ("auto", "automatic", "manual", "both"))
+    one_of("annotations", options.annotations, ("auto", "automatic", "manual"))
     pictures = _pictures(release, options)
     seen: dict[str, tuple[int, str]] = {}  # a hash of the codes, so that a million names stay small
     num = 0
@@ -72,7 +73,12 @@ def read(release: Release, options: Options) -> Iterator[Clip]:
                 before, who = seen[stem]
                 if who == kind and before != facts:
                     raise ReleaseError(f"{row.where}: {row.name} is listed before with other codes")
-                release.note("pictures listed twice" if who == kind else "pictures listed by hand too", row.where)
+                release.note(
+                    "pictures listed twice"
+                    if who == kind
+                    else "pictures of automatic lists that are listed by hand too",
+                    row.where,
+                )
                 continue
             seen[stem] = facts, kind
             path = _picture(release, pictures, row)
@@ -114,12 +120,8 @@ def _lists(release: Release, wanted: str) -> list[tuple[str, list[Path]]]:
         for path in release.listing(release.root, "*EmotioNet*")
         if path.suffix.lower() in (".xlsx", ".csv", ".xls")
     ]
-    if wanted == "auto":
-        wanted = "manual" if manual else "automatic"
-        if manual and automatic:
-            release.note("automatic lists not read (--annotations both)", automatic[0].name, len(automatic))
     kinds = [("manual", manual), ("automatic", automatic)]
-    chosen = [(kind, paths) for kind, paths in kinds if wanted in (kind, "both")]
+    chosen = [(kind, paths) for kind, paths in kinds if wanted == kind or (wanted == "auto" and paths)]
     if lacking := [kind for kind, paths in chosen if not paths]:
         expected = {"manual": "EmotioNet_FACS_*.xlsx or .csv", "automatic": "dataFile_*.txt"}[lacking[0]]
         raise release.not_here(f"emotionet: {expected}")

@@ -28,6 +28,8 @@ ORIGINAL = [
     row("13/aaaa0003", "train", None, None, None),
     row("13/aaaa0004", "train", "contempt", -0.5, 0.25),
     row("13/aaaa0005", "train", None, None, None),
+    row("13/aaaa0006", "train", "sadness", -0.75, -0.5, face_x=1),
+    row("13/aaaa0006.jpg", "train", "disgust", -0.25, 0.5, face_x=None),
     row("7/bbbb0001", "val", "fear", -0.25, 0.75),
     row("7/bbbb0002", "val", None, None, None, member="7_2fbbbb0002-0-000000.000.reaction.png"),
 ]
@@ -131,6 +133,20 @@ def test_a_path_out_of_the_release_is_refused(original, tmp_path):
         run_import("affectnet", original, tmp_path / "out")
 
 
+def test_two_pictures_of_one_number_are_refused(later, tmp_path):
+    (later / "val_set/images/1.png").write_bytes(picture("val 1", "PNG"))
+    with pytest.raises(ReleaseError, match=r"val_set/images/1\.png and 1\.jpg: which one is meant"):
+        run_import("affectnet", later, tmp_path / "out")
+
+
+def test_headers_may_be_spelled_otherwise(original, tmp_path):
+    path = original / "Manually_Annotated_file_lists/training.csv"
+    text = path.read_text(encoding="utf-8-sig")
+    path.write_text(text.replace("subDirectory_filePath", "subdirectory_filepath").replace("expression", "Expression"))
+    run_import("affectnet", original, tmp_path / "out")
+    assert_golden(frame_rows(tmp_path / "out"), ORIGINAL)
+
+
 def test_the_doctor_tells_the_releases_apart(later, original, tmp_path):
     module = load_importer("affectnet")
     for release, what in ((later, "later release, val"), (original, "original, val")):
@@ -138,3 +154,6 @@ def test_the_doctor_tells_the_releases_apart(later, original, tmp_path):
         findings = {finding.what: finding for finding in module.doctor(published_frames(tmp_path / what))}
         assert findings[what].verdict.startswith("DIFFERS by -")
     assert findings["original, train"].verdict == "UNKNOWN"
+    run_import("affectnet", later, tmp_path / "seven", classes="7")
+    found = module.doctor(published_frames(tmp_path / "seven"))
+    assert [(one.expected, one.verdict) for one in found][1] == ("3,500", "DIFFERS by -3,499")

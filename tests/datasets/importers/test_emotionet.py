@@ -53,13 +53,12 @@ def test_lists_by_hand_conform(tmp_path, kind):
     check_importer("emotionet", root, tmp_path, MANUAL, printed)
 
 
-def test_of_both_kinds_those_by_hand_are_read_unless_asked(automatic, tmp_path):
+def test_of_both_kinds_either_may_be_asked_for_and_those_by_hand_win(automatic, tmp_path):
     write_manual(automatic)
-    run_import("emotionet", automatic, tmp_path / "hand")
+    change(automatic / "dataFile_0002.txt", "N_0000000002_00001", "N_0000000101_00001")
+    run_import("emotionet", automatic, tmp_path / "hand", annotations="manual")
     assert_golden(frame_rows(tmp_path / "hand"), MANUAL)
-    run_import("emotionet", automatic, tmp_path / "automatic_only", annotations="automatic")
-    assert_golden(frame_rows(tmp_path / "automatic_only"), AUTOMATIC)
-    run_import("emotionet", automatic, tmp_path / "both", annotations="both")
+    run_import("emotionet", automatic, tmp_path / "both")
     common = [
         {n: v for n, v in row.items() if not n.startswith(("au_occ_4", "au_occ_3"))} for row in AUTOMATIC + MANUAL
     ]
