@@ -58,6 +58,7 @@ def write_muse(root: Path) -> Path:
     write(base / "partition.csv", MUSE_PARTITION.replace("\n", "\r\n"))
     for number in (1, 2, 3):
         faces = [f"{250 * step},{number},{number}.{step},-{step}.5\n" for step in range(4)]
+        faces[3] = f"750,{number},nan,\n" if number == 1 else faces[3]  # no face was found
         write(base / f"feats/vggface2/{number:05d}.csv", "timestamp,segment_id,0,1\n" + "".join(faces))
         voice = [f"{500 * step},{number},0.{number}{step}\n" for step in range(3)]
         write(base / f"feats/egemaps/{number:05d}.csv", "timestamp,segment_id,F0\n" + "".join(voice))

@@ -71,6 +71,14 @@ CROPS = {
 }
 LISTS = "names_of_videos_in_each_test_set"
 ASK = "d.kollias@qmul.ac.uk"
+# column, what is counted, its value, and the number in papers on ABAW6 and ABAW2
+KNOWN = (
+    ("split_au", "videos of au in ABAW6", None, 547),
+    ("split_expr", "videos of expr in ABAW6", None, 548),
+    ("split_va", "videos of va in ABAW6", None, 594),
+    ("split_au", "videos of au in ABAW2, train", "train", 305),
+    ("split_au", "videos of au in ABAW2, val", "val", 105),
+)
 _FOLDERS = ("AU_*", "EXPR_*", "VA_*", "MTL_*")
 
 ABOUT = About(
@@ -113,6 +121,21 @@ class Task:
     def split_of(self, video: str) -> str | None:
         entry = self.files.get(video) or self.rows.get(video)
         return entry[0] if entry else "test" if video in self.test else None
+
+
+def doctor(frames):
+    """Videos of each task, both people of one counted once. Papers tell of ABAW2 and ABAW6, so that others are no fault."""
+    from reactionnet_datasets.doctor import compare
+
+    findings = []
+    names = {"video_id", *(column for column, *_ in KNOWN)} & set(frames.column_names)
+    columns = frames.select(sorted(names))
+    rows = columns.group_by(columns.column_names).aggregate([]).to_pylist()
+    for column, what, split, known in KNOWN:
+        if column in columns.column_names:
+            there = {_person(row["video_id"])[0] for row in rows if (row[column] == split if split else row[column])}
+            findings.append(compare(what, known, len(there), recalled=True))
+    return findings
 
 
 def read(release: Release, options: Options) -> Iterator[Clip]:

@@ -246,21 +246,26 @@ def _feature_folder(release: Release, paths: Mapping[str, Path]) -> str:
     return release.relative(next(iter(paths.values())).parent)
 
 
-def _feature_rows(release: Release, path: Path) -> dict[float, list[float]]:
+def _number(release: Release, path: Path, line: int, text: str) -> float | None:
+    """A feature; None, which is NaN in the stream, where a frame had no face."""
+    return None if text.lower() in ("", "nan") else release.number(path, line, text, "feature")
+
+
+def _feature_rows(release: Release, path: Path) -> dict[float, list[float | None]]:
     """Time -> numbers. The first two columns are the time and the segment's id."""
     rows = release.rows(path)
     line, header = next(rows, (1, []))
     if len(header) < 3 or header[0].strip("'\"").lower() not in ("timestamp", "timestamps", "time"):
         shown = ",".join(header[:4]) or "nothing"
         raise release.fault(path, line, f"expected timestamp,segment_id and features; the header begins with {shown}")
-    found: dict[float, list[float]] = {}
+    found: dict[float, list[float | None]] = {}
     for line, cells in rows:
         if len(cells) != len(header):
             raise release.fault(path, line, f"{len(cells)} cells; the header has {len(header)}")
         time = release.number(path, line, cells[0], "timestamp")
         if time in found:
             raise release.fault(path, line, f"timestamp {cells[0]} comes twice")
-        found[time] = [release.number(path, line, cell, "feature") for cell in cells[2:]]
+        found[time] = [_number(release, path, line, cell) for cell in cells[2:]]
     if not found:
         raise release.fault(path, line, "no row below the header")
     return found

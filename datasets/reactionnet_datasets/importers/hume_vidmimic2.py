@@ -10,10 +10,10 @@ downloaded. Read as public readers show it; every folder's name is an option, as
     wav2vec2/00001.pkl  vit/00001.pkl    features in pickles: never opened, named in the report
 
 Values are 0 to 1, as reported. Test labels are masked `withheld`. Where the reference leaves something open: pictures are
-the face crops where there is a folder of them, else the videos (`--pictures faces` or `videos` decides); a crop's number
-is the number that its name ends with, counted from 0 where there is a 0 and else from 1, and its time is that of the
-video's frame, or by `--fps` where there is no video; numbers without a crop (no face was found) are left out and
-counted, and a clip is not cut there, as its labels are of the whole. A folder that holds some of the listed videos must
+the videos where there is a folder of them, else the face crops (`--pictures faces` takes these); a crop's number is the
+number that its name ends with, counted from 0 where there is a 0 and else from 1, and its time is that of the video's
+frame, or by `--fps` where there is no video; numbers without a crop (no face was found) are left out and counted, and a
+clip is not cut there, as its labels are of the whole. A folder that holds some of the listed videos must
 hold them all. `test_split.csv` (Filename alone), where there is one, says what the test videos are.
 """
 
@@ -107,7 +107,9 @@ def _found(release: Release, options: Options) -> Found:
     raw = folder(options.raw, "raw", "raw")
     audio = folder(options.audio, "audio", "audio") if options.sound else None
     crops = folder(options.faces, "faces", "face_images")
-    if options.pictures == "videos":
+    if options.pictures == "videos" or (options.pictures == "auto" and raw is not None):
+        if crops is not None:
+            release.note("face crops left out (--pictures faces takes them)", release.relative(crops))
         crops = None
     wanted = f"{options.raw}/*.mp4" if options.pictures == "videos" else f"{options.faces}/00001/*.jpg"
     if (raw is None and crops is None) or (options.pictures == "faces" and crops is None):

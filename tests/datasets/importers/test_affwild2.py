@@ -9,6 +9,8 @@ from checks import assert_golden, check_importer, chunks_of, frame_rows, run_imp
 from fake.affwild2 import ANNOTATIONS, AU, EXPR, VA, write_abaw1, write_abaw6, write_mtl, write_raw
 from fake.printed import picture
 from reactionnet_datasets import ShardDataset
+from reactionnet_datasets.about import load_importer
+from reactionnet_datasets.doctor import examine, published_frames
 from reactionnet_datasets.protocols import load_protocol
 from reactionnet_datasets.release import MissingMediaError, ReleaseError
 
@@ -246,3 +248,12 @@ def test_a_half_unpacked_release_and_one_with_two_sets_of_annotations(release, t
 def test_a_wrong_root_is_named_with_the_right_one(release, tmp_path, place):
     with pytest.raises(ReleaseError, match=r"expected affwild2: cropped_aligned.*found .*is that the ROOT you mean"):
         run_import("affwild2", release / place, tmp_path / "out")
+
+
+def test_the_doctor_counts_both_people_of_a_video_once(release, tmp_path):
+    run_import("affwild2", release, tmp_path / "out")
+    module = load_importer("affwild2")
+    found = {finding.what: finding for finding in examine(published_frames(tmp_path / "out"), module)}
+    assert (found["videos of au in ABAW6"].found, found["videos of au in ABAW6"].verdict) == ("3", "UNKNOWN")
+    assert found["videos of au in ABAW2, train"].found == "1"
+    assert found["videos of va in ABAW6"].found == "2"

@@ -73,6 +73,8 @@ def test_the_layout_of_muse_conforms(muse, tmp_path):
     faces = np.load(io.BytesIO(arrays["00002"]["vggface2.npy"]))
     assert faces[:, 0].tolist()[:4] == pytest.approx([2.0, 2.1, 2.2, 2.3])
     assert np.isnan(faces[4]).all()
+    lacking = np.isnan(np.load(io.BytesIO(arrays["00001"]["vggface2.npy"]))[:, 1])
+    assert lacking.tolist() == [False, False, False, True, True]
     voice = np.load(io.BytesIO(arrays["00003"]["egemaps.npy"]))
     assert voice.shape == (5, 1)
     assert voice[[0, 2, 4], 0].tolist() == pytest.approx([0.30, 0.31, 0.32])

@@ -37,7 +37,12 @@ def release(tmp_path):
 
 def test_face_crops_conform(release, tmp_path):
     out = check_importer(
-        "hume_vidmimic2", release, tmp_path, FACES, lambda row: f"face {row['video_id']} {row['frame']}"
+        "hume_vidmimic2",
+        release,
+        tmp_path,
+        FACES,
+        lambda row: f"face {row['video_id']} {row['frame']}",
+        pictures="faces",
     )
     report = json.loads((out / "import_report.json").read_bytes())
     assert len(report["refused"]) == 8
@@ -46,8 +51,7 @@ def test_face_crops_conform(release, tmp_path):
     assert {chunk.video_id: chunk.clip_num_frames for chunk, _ in chunks_of(out)}["00007"] == 3  # not cut at the gap
 
 
-def test_videos_conform(tmp_path):
-    release = write_vidmimic2(tmp_path / "release", faces=False)
+def test_videos_conform(release, tmp_path):
     golden = [
         row(name, n, n / 20, split, values)
         for name, split, values in (
@@ -55,15 +59,18 @@ def test_videos_conform(tmp_path):
         )
         for n in range(4)
     ]  # fmt: skip
-    check_importer("hume_vidmimic2", release, tmp_path, golden, lambda row: f"raw {row['video_id']} {row['frame']}")
+    out = check_importer(
+        "hume_vidmimic2", release, tmp_path, golden, lambda row: f"raw {row['video_id']} {row['frame']}"
+    )
+    assert "face crops left out" in (out / "import_report.json").read_text()
 
 
 def test_folders_may_have_other_names(release, tmp_path):
     (release / "face_images").rename(release / "crops")
-    run_import("hume_vidmimic2", release, tmp_path / "out", faces="crops")
+    run_import("hume_vidmimic2", release, tmp_path / "out", faces="crops", pictures="faces")
     assert_golden(frame_rows(tmp_path / "out"), FACES)
     with pytest.raises(ReleaseError, match=r"expected --faces face in .*; found crops"):
-        run_import("hume_vidmimic2", release, tmp_path / "out", faces="face")
+        run_import("hume_vidmimic2", release, tmp_path / "out", faces="face", pictures="faces")
 
 
 def test_crops_without_videos_have_the_times_of_a_rate(release, tmp_path):
@@ -85,7 +92,7 @@ def test_sound_is_joined_by_number(release, tmp_path):
 def test_rows_looked_up_by_their_index_would_be_seen(release, tmp_path):
     text = TRAIN_SPLIT.replace("\n7,", "\n2,", 1).replace("\n2,0.25", "\n7,0.25")
     (release / "train_split.csv").write_text(text)
-    run_import("hume_vidmimic2", release, tmp_path / "out")
+    run_import("hume_vidmimic2", release, tmp_path / "out", pictures="faces")
     with pytest.raises(AssertionError):
         assert_golden(frame_rows(tmp_path / "out"), FACES)
 
@@ -94,8 +101,8 @@ def test_rows_looked_up_by_their_index_would_be_seen(release, tmp_path):
 def test_what_lacks_is_an_error_and_no_black_picture(release, tmp_path, lost):
     shutil.rmtree(release / lost) if (release / lost).is_dir() else (release / lost).unlink()
     with pytest.raises(MissingMediaError, match=rf"1 files(.|\n)*{lost}"):
-        run_import("hume_vidmimic2", release, tmp_path / "out")
-    run_import("hume_vidmimic2", release, tmp_path / "out", allow_missing=True)
+        run_import("hume_vidmimic2", release, tmp_path / "out", pictures="faces")
+    run_import("hume_vidmimic2", release, tmp_path / "out", allow_missing=True, pictures="faces")
     left = [r for r in FACES if r["video_id"] != "00007" or lost.startswith("raw")]
     assert [r["video_id"] for r in frame_rows(tmp_path / "out")] == [r["video_id"] for r in left]
 
@@ -119,7 +126,7 @@ def test_lists_that_contradict_each_other_are_refused(release, tmp_path, name, t
 def test_two_crops_of_one_number_are_refused(release, tmp_path):
     (release / "face_images/00002/2.jpg").write_bytes(picture("x"))
     with pytest.raises(ReleaseError, match=r"00002/2.jpg: expected|00002/00002.jpg: expected"):
-        run_import("hume_vidmimic2", release, tmp_path / "out")
+        run_import("hume_vidmimic2", release, tmp_path / "out", pictures="faces")
 
 
 def test_a_wrong_root_is_named_with_the_right_one(release, tmp_path):
