@@ -223,6 +223,21 @@ def with_rates(config: Config, rates: Mapping[str, float]) -> Config:
     return replace(config, rates=tuple(rates[f"au_occ_{au}"] for au in config.aus))
 
 
+def view(config: Config, train: bool) -> None:
+    """Pictures are taken as stored: `prepare` aligns, crops and mirrors in one resampling."""
+    return None
+
+
+def prior(config: Config, rates: Mapping[str, float], batch: Batch) -> dict[str, Tensor]:
+    """Every action unit in every frame: of all answers that do not look, the one with the highest F1."""
+    return {"logit_BTM": torch.ones_like(batch["au_BTM"])}
+
+
+def labels(config: Config) -> dict[str, str | None]:
+    """Targets and their rules, as `ShardDataset` takes them."""
+    return {f"au_occ_{au}": config.rule for au in config.aus}
+
+
 def prepare(items: Mapping[str, Any], config: Config, random: torch.Generator | None = None) -> dict[str, Tensor]:
     """A batch from items of `ShardDataset`: faces aligned by their landmarks, cropped and mirrored alike in a sequence.
 
@@ -254,11 +269,11 @@ def prepare(items: Mapping[str, Any], config: Config, random: torch.Generator | 
             au_centres(moved, config.aus), image_size=config.crop, map_size=config.crop // 4, delta=config.delta
         )
         batch["map_BTMHW"] = maps.unflatten(0, (num, length))
-    labels = items.get("labels", {})
-    if labels:
-        names = [f"au_occ_{au}" for au in config.aus]
-        mask = torch.stack([labels[f"{name}_mask"] for name in names], -1) & aligned_BT[..., None]
-        batch["au_BTM"] = torch.where(mask, torch.stack([labels[name] for name in names], -1), 0).float()
+    given = items.get("labels", {})
+    if given:
+        names = list(labels(config))
+        mask = torch.stack([given[f"{name}_mask"] for name in names], -1) & aligned_BT[..., None]
+        batch["au_BTM"] = torch.where(mask, torch.stack([given[name] for name in names], -1), 0).float()
         batch["au_mask_BTM"] = mask
     return batch
 
@@ -352,7 +367,7 @@ def _relation_stage(**changed: Any) -> Stage:
 def _recipe(config: Config, attention: Stage, relation: Stage, **given: Any) -> Recipe:
     return Recipe(
         task="action units",
-        labels={f"au_occ_{au}": config.rule for au in config.aus},
+        labels=labels(config),
         stages=(attention, relation) if config.graph else (attention,),
         fields=("frames", "landmarks49", "labels"),
         monitor="f1",

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from reactionnet_datasets import Augment
 from reactionnet_datasets.labels import classes_of
 from reactionnet_models import augmentation, losses
 from reactionnet_models.encoders import image_encoder
@@ -162,6 +163,37 @@ def with_rates(config: Config, rates: Mapping[str, float]) -> Config:
     return replace(config, class_weights=tuple(value / scale for value in inverse))
 
 
+def view(config: Config, train: bool) -> Augment:
+    """What of a stored picture the network sees: AffectNet's crops as they are, others brought to `resize`."""
+    return Augment(resize=config.resize or config.image_size, crop=config.image_size, random=train)
+
+
+def prior(config: Config, rates: Mapping[str, float], batch: Batch) -> dict[str, Tensor]:
+    """What knows only how often each label is true in training: the classes' shares, the dimensions' means."""
+    num = len(batch["image_BCHW"])
+    found = {}
+    if config.num_classes:
+        prefix = "emotic_" if config.multi_label else "expression="
+        shares = [rates.get(f"{prefix}{name}", 0.0) for name in classes_of(config.classes)]
+        found["expression_BK"] = torch.tensor(shares).clamp(min=1e-9).log().expand(num, -1)
+    if config.num_dimensions:
+        found["affect_BD"] = torch.tensor([rates[name] for name in config.dimensions]).expand(num, -1)
+    return found
+
+
+def labels(config: Config) -> dict[str, str | None]:
+    """Targets and their rules, as `ShardDataset` takes them."""
+    named: dict[str, str | None] = {}
+    if config.multi_label:
+        scaled = "(x-5.5)/4.5"  # 1 to 10 becomes -1 to 1
+        return {**dict.fromkeys(_label_names(config)), **dict.fromkeys(config.dimensions, scaled)}
+    if config.num_classes or config.classes == "affectnet7":  # a class decides what AffectNet-7 leaves out
+        named["expression"] = f"classes:{config.classes}"
+    if config.task == "va":
+        named["expression"] = f"classes:{config.classes}"  # for the subset with as many of each class
+    return named | (dict.fromkeys(config.dimensions) if config.num_dimensions else {})
+
+
 def prepare(items: Mapping[str, Any], config: Config, random: torch.Generator | None = None) -> dict[str, Tensor]:
     """A batch from items of `ShardDataset`: every frame is a sample. With `random` the paper's list is drawn.
 
@@ -169,28 +201,26 @@ def prepare(items: Mapping[str, Any], config: Config, random: torch.Generator | 
     """
     frames_BCHW = items["frames"].flatten(0, 1)
     image_BCHW = augmentation.prepare(frames_BCHW, random if config.augment else None)
-    if config.augment is False or random is None:
-        image_BCHW = augmentation.normalise(frames_BCHW.float() / 255)
     batch = {"image_BCHW": image_BCHW}
-    labels = items.get("labels", {})
+    given = items.get("labels", {})
     present_B = items["frame_mask"].flatten().to(image_BCHW.device)
-    if config.multi_label and config.num_classes and labels:
+    if config.multi_label and config.num_classes and given:
         names = _label_names(config)
-        batch["labels_BK"] = _stack(labels, names)
-        batch["labels_mask_BK"] = _stack(labels, [f"{name}_mask" for name in names]) & present_B[:, None]
-    elif config.num_classes and "expression" in labels:
-        batch["expression_B"] = torch.where(present_B, labels["expression"].flatten(), -100)
-    if config.num_dimensions and all(name in labels for name in config.dimensions):
-        mask_BD = _stack(labels, [f"{name}_mask" for name in config.dimensions]) & present_B[:, None]
-        if "expression_mask" in labels and not config.multi_label:
-            mask_BD = mask_BD & labels["expression_mask"].flatten()[:, None]
-        batch["affect_BD"] = torch.where(mask_BD, _stack(labels, config.dimensions), 0).float()
+        batch["labels_BK"] = _stack(given, names)
+        batch["labels_mask_BK"] = _stack(given, [f"{name}_mask" for name in names]) & present_B[:, None]
+    elif config.num_classes and "expression" in given:
+        batch["expression_B"] = torch.where(present_B, given["expression"].flatten(), -100)
+    if config.num_dimensions and all(name in given for name in config.dimensions):
+        mask_BD = _stack(given, [f"{name}_mask" for name in config.dimensions]) & present_B[:, None]
+        if "expression_mask" in given and not config.multi_label:
+            mask_BD = mask_BD & given["expression_mask"].flatten()[:, None]
+        batch["affect_BD"] = torch.where(mask_BD, _stack(given, config.dimensions), 0).float()
         batch["affect_mask_BD"] = mask_BD
     return batch
 
 
-def _stack(labels: Mapping[str, Tensor], names: Any) -> Tensor:
-    return torch.stack([labels[name].flatten() for name in names], dim=-1)
+def _stack(given: Mapping[str, Tensor], names: Any) -> Tensor:
+    return torch.stack([given[name].flatten() for name in names], dim=-1)
 
 
 def _label_names(config: Config) -> list[str]:
@@ -253,18 +283,6 @@ def transfer(state: Mapping[str, Tensor], source: Config, config: Config) -> dic
     return {name: value for name, value in state.items() if not name.startswith(f"head.{last}.")}
 
 
-def _labels(config: Config) -> dict[str, str | None]:
-    named: dict[str, str | None] = {}
-    if config.multi_label:
-        scaled = "(x-5.5)/4.5"  # 1 to 10 becomes -1 to 1
-        return {**dict.fromkeys(_label_names(config)), **dict.fromkeys(config.dimensions, scaled)}
-    if config.num_classes or config.classes == "affectnet7":  # a class decides what AffectNet-7 leaves out
-        named["expression"] = f"classes:{config.classes}"
-    if config.task == "va":
-        named["expression"] = f"classes:{config.classes}"  # for the subset with as many of each class
-    return named | (dict.fromkeys(config.dimensions) if config.num_dimensions else {})
-
-
 # Table 6, by data set, encoder and task: precision, recall, F1, MSE, MAE, RMSE, CCC.
 _TABLE_6: dict[tuple[int, str, str], tuple[float | None, ...]] = {
     (7, "efficientnet", "discrete"): (0.634, 0.631, 0.631, None, None, None, None),
@@ -305,7 +323,7 @@ def _recipe(config: Config, stage: Stage, **given: Any) -> Recipe:
         task={"discrete": "expressions", "combined": "expressions, valence, arousal", "va": "valence, arousal"}[
             config.task
         ],
-        labels=_labels(config),
+        labels=labels(config),
         stages=(stage,),
         monitor="loss",
         higher_is_better=False,

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from reactionnet_datasets.torchvision_on_cpu import ensure
+
 Batch = Mapping[str, Tensor]
 
 
@@ -27,6 +29,7 @@ class ActionUnits:
     """F1 of each action unit and their mean, from outputs `logit_key` and labels `au_BTM`, `au_mask_BTM`."""
 
     def __init__(self, aus: Sequence[int], threshold: float = 0.5, logit_key: str = "logit_BTM"):
+        ensure()  # torchmetrics imports torchvision
         from torchmetrics.classification import MultilabelF1Score
 
         self.names = tuple(f"au{au}" for au in aus)
@@ -57,6 +60,7 @@ class Expressions:
     """Precision, recall and F1 of classes, averaged by how often a class is true, with accuracy and macro F1."""
 
     def __init__(self, classes: Sequence[str]):
+        ensure()  # torchmetrics imports torchvision
         from torchmetrics.classification import (
             MulticlassAccuracy,
             MulticlassConfusionMatrix,
@@ -96,6 +100,7 @@ class Circumplex:
     """MSE, MAE, RMSE and CCC of valence, arousal (and dominance), each alone and with all values in one list."""
 
     def __init__(self, dimensions: Sequence[str]):
+        ensure()  # torchmetrics imports torchvision
         from torchmetrics import ConcordanceCorrCoef, MeanAbsoluteError, MeanSquaredError
 
         def made() -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """How a preset is trained and judged: data, stages, protocol, metric, and what the paper printed.
 
-A model is a module of this package with `PAPER`, `Config`, `PRESETS`, `RECIPES` (one `Recipe` a preset), `build`, `loss`,
-`example`, `prepare` (items of `ShardDataset` to a batch) and `metrics`. It is found by its module's name.
+A model is a module of this package, found by its name: `PAPER`, `Config`, `PRESETS`, `RECIPES` (one `Recipe` a preset),
+`build`, `loss`, `example`, `labels` (targets and rules), `view` (what `ShardDataset` shows of a picture), `prepare` (its
+items to a batch), `with_rates` (a configuration completed from the training labels), `prior` (an answer that does not
+look), `predictions` (columns of a table), `metrics` and `transfer` (weights of one preset to start another).
 """
 
 from collections.abc import Mapping

@@ -1,0 +1,146 @@
+"""From a data set's shards to the batches of a stage: which part, which rules, in what order, and how long one waits.
+
+A loader is any iterable with a length and a state. `Loader` wraps `ShardDataset`; `features.FeatureLoader` reads what an
+earlier stage computed.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from reactionnet_datasets import ShardDataset
+from reactionnet_models.recipe import Recipe, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Shards, and the fold of the recipe's protocol where it has one. `protocol` and `task` are the recipe's."""
+
+    root: str
+    fold: int | None = None
+    protocol: str = ""
+    task: str = ""
+
+    def __post_init__(self) -> None:
+        if self.protocol and self.fold is None:
+            raise ValueError(f"this preset's protocol {self.protocol} has folds: name one with --fold")
+
+    @property
+    def selection(self) -> dict[str, Any]:
+        """What `ShardDataset` is told besides the split."""
+        if self.protocol:
+            return {"protocol": self.protocol, "fold": self.fold}
+        return {"task": self.task} if self.task else {}
+
+
+def open_split(
+    module: ModuleType, config: Any, recipe: Recipe, stage: Stage, data: Data, split: str | None, *,
+    train: bool = False, seed: int = 0, labelled: bool = True, **changed: Any,
+) -> ShardDataset:  # fmt: skip
+    """Windows of one split as a stage wants them: shuffled and drawn for training, in order and whole else."""
+    given: dict[str, Any] = {
+        "fields": recipe.fields,
+        "labels": recipe.labels,
+        "labelled": labelled,
+        "window": stage.window,
+        "stride": stage.stride,
+        "num_frames": stage.num_frames,
+        "augment": module.view(config, train),
+        "shuffle": train,
+        "seed": seed,
+        "batch_size": stage.batch_size,
+        "uneven": "drop" if train else "keep",
+        **({"split": split, **data.selection} if split else {}),
+        **changed,
+    }
+    if "labels" not in given["fields"]:
+        given |= {"labels": (), "labelled": False}
+    return ShardDataset(data.root, **given)
+
+
+def scan_labels(
+    module: ModuleType, config: Any, recipe: Recipe, stage: Stage, data: Data, split: str
+) -> dict[str, np.ndarray]:
+    """Every label and mask of a split in the order of its windows; no picture is opened."""
+    dataset = open_split(
+        module, config, recipe, stage, data, split, fields=("labels",), augment=None, batch_size=1024, num_frames=None
+    )
+    found: dict[str, list[np.ndarray]] = {}
+    for batch in dataset:
+        for name, values in batch["labels"].items():
+            found.setdefault(name, []).append(values.numpy())
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def rates_of(labels: Mapping[str, np.ndarray], classes: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
+    """Shares of the valid labels: how often an action unit occurs, a mean of a number, `expression=NAME` of a class."""
+    rates: dict[str, float] = {}
+    for name, values in labels.items():
+        mask = labels.get(f"{name}_mask")
+        if mask is None or not mask.any():
+            continue
+        if name in classes:
+            shares = np.bincount(values[mask], minlength=len(classes[name])) / mask.sum()
+            rates |= {f"{name}={one}": float(share) for one, share in zip(classes[name], shares, strict=True)}
+        else:
+            rates[name] = float(values[mask].mean())
+    return rates
+
+
+def balanced_subset(index_N: np.ndarray, mask_N: np.ndarray, seed: int) -> np.ndarray:
+    """Places of a subset with as many of each class as the rarest has, drawn once by a seed; ascending.
+
+    ValueError where nothing is labelled.
+    """
+    if not mask_N.any():
+        raise ValueError("no class is labelled: a balanced subset cannot be drawn")
+    random = np.random.default_rng(seed)
+    classes, counts = np.unique(index_N[mask_N], return_counts=True)
+    chosen = [
+        random.choice(np.flatnonzero(mask_N & (index_N == one)), size=counts.min(), replace=False) for one in classes
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+class Loader:
+    """A `ShardDataset` that knows how long its reader waited, and whose state at an epoch's end is the next one's start."""
+
+    prepared = False
+
+    def __init__(self, dataset: ShardDataset):
+        self.dataset = dataset
+        self.waited_s, self.since = 0.0, time.perf_counter()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return _Timed(self, iter(self.dataset))
+
+    def state_dict(self) -> dict[str, Any]:
+        state = self.dataset.state_dict()
+        if state["start"] + state["taken"] >= len(self):
+            return {**state, "epoch": state["epoch"] + 1, "start": 0, "taken": 0}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.dataset.load_state_dict(state)
+
+
+class _Timed:
+    def __init__(self, loader: Loader, items: Iterator[dict[str, Any]]):
+        self._loader, self._items = loader, items
+
+    def __iter__(self) -> "_Timed":
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        begun = time.perf_counter()
+        try:
+            return next(self._items)
+        finally:
+            self._loader.waited_s += time.perf_counter() - begun

@@ -1,0 +1,155 @@
+"""`reactionnet-predict RUN INPUT`: predictions for shards, a folder of faces, or a video; a table and pictures.
+
+Faces and videos become shards first, by the commands `reactionnet-import image_folder` and `reactionnet-build`, which need
+to be installed. A folder of faces must show one face a picture.
+"""
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import typer
+from rich.console import Console
+
+from reactionnet_datasets.command import EXIT_REFUSED, LogLevel, Quiet, Version, set_log_level
+from reactionnet_models import data as data_of
+from reactionnet_models import figures
+from reactionnet_models.data import Data
+from reactionnet_models.features import to_device
+from reactionnet_models.pretrained import Loaded, from_pretrained
+
+LICENSE = "LicenseRef-prediction-only"
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+console = Console(highlight=False, markup=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+@torch.no_grad()
+def predict(loaded: Loaded, shards: str, split: str | None = None, *, device: str = "cpu") -> pa.Table:
+    """One row a frame: `key`, `clip`, `frame`, `t_s`, and the model's columns; null where there is no answer, such as for
+    a face without landmarks. ValueError where the shards cannot be read."""
+    module, config = loaded.module, loaded.config
+    recipe = module.RECIPES[loaded.preset]
+    fields = (*(field for field in recipe.fields if field != "labels"), "meta")
+    stage = recipe.stages[-1]
+    stage = replace(stage, stride=max(stage.stride, stage.window) if stage.window > 1 else 1, num_frames=None)
+    dataset = data_of.open_split(
+        module, config, recipe, stage, Data(root=shards), split, fields=fields, batch_size=stage.batch_size
+    )
+    model = loaded.model.to(device).eval()
+    columns: dict[str, list[Any]] = {}
+    for items in dataset:
+        batch = module.prepare(to_device(items, torch.device(device)), config)
+        found = module.predictions(model(batch), config)
+        present = items["frame_mask"].flatten().numpy()
+        answered = batch["aligned_BT"].flatten().cpu().numpy() if "aligned_BT" in batch else present
+        length = items["frame_mask"].shape[1]
+        rows = {
+            "key": np.repeat(items["key"], length), "clip": np.repeat([m["clip_id"] for m in items["meta"]], length),
+            "frame": items["frame"].flatten().numpy(), "t_s": items["t_s"].flatten().numpy(),
+        }  # fmt: skip
+        for name, values in rows.items():
+            columns.setdefault(name, []).append(pa.array(values[present]))
+        for name, values in found.items():
+            flat = values.flatten().float().cpu().numpy()
+            columns.setdefault(name, []).append(pa.array(flat[present], mask=~answered[present]))
+    return pa.table({name: pa.chunked_array(parts) for name, parts in columns.items()})
+
+
+@app.command()
+def run(
+    model: Annotated[str, typer.Argument(metavar="RUN", help="Run folder, model folder, or a model of the hub.")],
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="Shards, a folder of faces, or a video.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("predictions"),
+    split: Annotated[str | None, typer.Option(help="Split of the shards; without it all.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    most_pictures: Annotated[int, typer.Option(min=0, help="Clips to draw.")] = 20,
+    log_level: LogLevel = "warning",
+    quiet: Quiet = False,
+    version_: Version = False,
+) -> None:
+    """Write predictions.parquet and a picture a clip."""
+    set_log_level(log_level)
+    try:
+        loaded = from_pretrained(model)
+        with tempfile.TemporaryDirectory() as scratch:
+            shards = shards_of(
+                source, Path(scratch), landmarks="landmarks49" in loaded.module.RECIPES[loaded.preset].fields
+            )
+            table = predict(loaded, shards, split, device=device)
+        out.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, out / "predictions.parquet")
+        drawn = draw(table, out, most_pictures)
+    except (OSError, ValueError) as error:
+        errors.print(f"error: {error}")
+        raise typer.Exit(EXIT_REFUSED) from None
+    if not quiet:
+        console.print(f"{table.num_rows} frames in {out / 'predictions.parquet'}, {drawn} pictures")
+
+
+def shards_of(source: str, scratch: Path, *, landmarks: bool) -> str:
+    """Shards as they are; a folder of pictures or a video are made into some. ValueError where that fails."""
+    path = Path(source)
+    if "://" in source or (path / "dataset.json").is_file():
+        return source
+    made = scratch / "shards"
+    if path.is_dir():
+        command = ["reactionnet_datasets.import_cli", "image_folder", str(path.resolve()), str(made), "-q"]
+        command += ["--landmarks", "dlib"] if landmarks else []
+    elif path.is_file():
+        identity = "video-" + hashlib.sha256(path.name.encode()).hexdigest()[:12]
+        row = {"video_id": identity, "uri": str(path.resolve()), "license": LICENSE}
+        (scratch / "sources.jsonl").write_text(json.dumps(row) + "\n")
+        command = ["reactionnet_pipeline.cli", "--sources", str(scratch / "sources.jsonl"), "--out", str(made)]
+        command += ["--allow-license", LICENSE, "--embedding-model", "none", "--caption-model", "none"]
+        command += ["--demographics-model", "none", "-q"]
+    else:
+        raise ValueError(f"{source} is neither shards, a folder of pictures, nor a video")
+    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
+    if done.returncode or not (made / "dataset.json").is_file():
+        raise ValueError(f"no shards came of {source}: {_last_words(made, done.stderr or done.stdout)}")
+    return str(made)
+
+
+def _last_words(made: Path, text: str) -> str:
+    letters = made / "dead_letters.jsonl"
+    if letters.is_file() and letters.read_text().strip():
+        return "; ".join(
+            f"{row['code']}: {row['message']}" for row in map(json.loads, letters.read_text().splitlines())
+        )
+    return " ".join(text.strip().splitlines()[-3:]) or "the command said nothing"
+
+
+def draw(table: pa.Table, out: Path, most: int) -> int:
+    """A time line for each of the first clips of more than one frame, bars for a single picture; returns how many."""
+    rows = table.to_pylist()
+    names = [name for name in table.column_names if name not in ("key", "clip", "frame", "t_s")]
+    clips: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        clips.setdefault(row["clip"], []).append(row)
+    for number, (clip, mine) in enumerate(list(clips.items())[:most]):
+        path = out / f"{number:03d}-{clip}.png"
+        columns = {name: [np.nan if row[name] is None else row[name] for row in mine] for name in names}
+        if len(mine) > 1:
+            figures.draw_timeline([row["t_s"] for row in mine], columns, clip, path)
+        else:
+            figures.draw_values({name: values[0] for name, values in columns.items()}, clip, path)
+    return min(len(clips), most)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""`reactionnet-train MODEL PRESET --data SHARDS`: train a preset of a paper's model."""
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from reactionnet_datasets.command import EXIT_REFUSED, LogLevel, Quiet, Version, set_log_level
+from reactionnet_models.catalogue import all_presets, describe, load_model_module, preset_of
+
+EXIT_INTERRUPTED = 130
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+console = Console(highlight=False, markup=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def run(
+    model: Annotated[str | None, typer.Argument(help="aar or cage; --list shows all presets.")] = None,
+    preset: Annotated[str | None, typer.Argument(help="Which variant.")] = None,
+    data: Annotated[str | None, typer.Option(help="Folder or URL of the shards.")] = None,
+    fold: Annotated[int | None, typer.Option(help="Fold of the preset's protocol.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/MODEL-PRESET...]")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value or stage.field=value.")] = None,
+    val: Annotated[str, typer.Option(help="Split that chooses the best epoch (the papers: test); none keeps the last.")] = "auto",
+    init: Annotated[str | None, typer.Option(help="Run or model to start from; none starts afresh.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides weights, order and draws.")] = 0,
+    precision: Annotated[str, typer.Option(help="auto, 32-true, bf16-mixed: Lightning's names.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processors or GPUs to train on.")] = 1,
+    checkpoint_steps: Annotated[int, typer.Option(min=1, help="Steps from one checkpoint to the next.")] = 200,
+    max_steps: Annotated[int, typer.Option(min=0, help="Stop each stage after so many steps; 0 trains to the end.")] = 0,
+    list_: Annotated[bool, typer.Option("--list", help="Show every preset and its size.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="With --list: as JSON.")] = False,
+    log_level: LogLevel = "warning",
+    quiet: Quiet = False,
+    version_: Version = False,
+) -> None:  # fmt: skip
+    """Train a preset. The same command goes on with a run that was stopped, in the middle of an epoch too."""
+    set_log_level(log_level)
+    if list_:
+        show_list(json_)
+        return
+    try:
+        _train(model, preset, data, fold, out, settings or [], val, init, seed, precision, devices, checkpoint_steps,
+               max_steps or -1, quiet)  # fmt: skip
+    except (OSError, ValueError) as error:
+        errors.print(f"error: {error}")
+        raise typer.Exit(EXIT_REFUSED) from None
+    except KeyboardInterrupt:
+        errors.print("interrupted; the same command goes on")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _train(model, preset, data, fold, out, settings, val, init, seed, precision, devices, checkpoint_steps, max_steps, quiet):  # type: ignore[no-untyped-def]  # fmt: skip
+    from reactionnet_datasets.storage import open_storage
+    from reactionnet_models.settings import apply_settings
+
+    if not model or not preset:
+        raise ValueError(
+            "name a model and a preset, such as `reactionnet-train aar small --data SHARDS`; --list shows all"
+        )
+    if not data:
+        raise ValueError("name the shards with --data")
+    module = load_model_module(model)
+    config, recipe = apply_settings(preset_of(module, preset), module.RECIPES[preset], settings, module.labels)
+    if recipe.start and init is None:
+        raise ValueError(f"{preset} starts from a trained {recipe.start}: name its run with --init, or --init none")
+    from reactionnet_models.training import Data, Job, StoppedEarlyError, train
+
+    where = Data(root=data, fold=fold, protocol=recipe.protocol, task=recipe.split_task)
+    if val == "auto":
+        val = ""
+        if not where.protocol:
+            splits = json.loads(open_storage(data).whole("dataset.json"))["splits"]
+            val = "val" if "val" in splits else ""
+    suffix = f"-fold{fold}" if fold is not None else ""
+    job = Job(
+        module=module, preset=preset, config=config, recipe=recipe, data=where,
+        out=out or Path("runs") / f"{model}-{preset}{suffix}-seed{seed}", seed=seed, val="" if val == "none" else val,
+        start="" if init in (None, "none") else init, precision=precision, devices=devices,
+        checkpoint_steps=checkpoint_steps, max_steps=max_steps, quiet=quiet,
+    )  # fmt: skip
+    warnings.filterwarnings("ignore", module="lightning")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        summary = train(job)
+    except StoppedEarlyError as stopped:
+        console.print(f"{stopped}; the same command without --max-steps goes on")
+        return
+    if not quiet:
+        console.print(
+            f"{job.out}: {summary['epochs']} epochs in {summary['seconds']:.0f} s, kept: {summary['chosen_by']}"
+        )
+        for name, value in summary["last_epoch"].items():
+            console.print(f"  {name} {value:.4f}")
+        console.print(f"then: reactionnet-evaluate {job.out} --data {data}")
+
+
+def show_list(as_json: bool) -> None:
+    """Every preset, counted from the built module."""
+    rows = [describe(module, preset) for module, preset in all_presets()]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = Table(title="presets")
+    for column in ("model", "preset", "table_row", "task", "dataset", "num_parameters", "input_shape", "published"):
+        table.add_column(column)
+    for row in rows:
+        main = {name: row["published"][name] for name in ("f1", "ccc", "top3") if name in row["published"]}
+        table.add_row(
+            row["model"], row["preset"], row["table_row"] or "-", row["task"], row["dataset"],
+            f"{row['num_parameters']:,}", "x".join(map(str, row["input_shape"])),
+            ", ".join(f"{name} {value:g}" for name, value in main.items()) or "-",
+        )  # fmt: skip
+    Console(width=170).print(table)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

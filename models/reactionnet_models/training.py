@@ -1,0 +1,385 @@
+"""Training a preset, stage by stage, on Lightning: run folder, exact resumption, curves and summary.
+
+    RUN/run.json            what was asked for: model, preset, configuration, recipe, data and its digest, seed, versions
+    RUN/STAGE/last.ckpt     where training goes on; STAGE/best.ckpt where validation judged best; STAGE/done.json
+    RUN/STAGE/logs/         Lightning's CSV and TensorBoard logs
+    RUN/history.jsonl       one line an epoch; RUN/curves.png draws it
+    RUN/model/              the result: safetensors, configuration, card
+    RUN/summary.json        scores, seconds, the share of time spent waiting for data
+
+Draws of step n (augmentation, dropout) come from seed, stage, step and rank alone, so that a resumed run gives the same
+weights as one that was never stopped.
+"""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from reactionnet_datasets.shards import write_atomic
+from reactionnet_datasets.torchvision_on_cpu import ensure
+from reactionnet_models import data as data_of
+from reactionnet_models import figures
+from reactionnet_models.data import Data, Loader
+from reactionnet_models.features import FeatureLoader, cache_features, to_device
+from reactionnet_models.pretrained import from_pretrained, save_pretrained
+from reactionnet_models.recipe import Recipe, Stage
+
+ensure()
+import lightning.pytorch as lightning  # noqa: E402
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint  # noqa: E402
+
+RUN, SUMMARY, HISTORY = "run.json", "summary.json", "history.jsonl"
+LIBRARIES = ("reactionnet", "torch", "torchvision", "lightning", "torchmetrics", "safetensors", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Everything that a run is made from. `val` names the split that chooses the best epoch; empty: the last is kept."""
+
+    module: ModuleType
+    preset: str
+    config: Any
+    recipe: Recipe
+    data: Data
+    out: Path
+    seed: int = 0
+    val: str = ""
+    start: str = ""
+    precision: str = "auto"
+    devices: int = 1
+    checkpoint_steps: int = 200
+    max_steps: int = -1
+    quiet: bool = False
+
+    @property
+    def model_name(self) -> str:
+        return self.module.__name__.rpartition(".")[2]
+
+    def described(self) -> dict[str, Any]:
+        """What has to be the same for a run to go on."""
+        return json.loads(
+            json.dumps(
+                {
+                    "model": self.model_name, "preset": self.preset, "config": asdict(self.config),
+                    "recipe": asdict(self.recipe), "data": asdict(self.data), "seed": self.seed, "val": self.val,
+                    "start": self.start,
+                }
+            )
+        )  # fmt: skip
+
+
+class Step(lightning.LightningModule):
+    """One stage's optimisation of one part."""
+
+    def __init__(self, net: nn.Module, job: Job, config: Any, stage: Stage, *, prepared: bool, steps_per_epoch: int):
+        super().__init__()
+        self.net, self._job, self._config, self._stage = net, job, config, stage
+        self._prepared, self._steps_per_epoch = prepared, steps_per_epoch
+        self._metrics: list[Any] = []
+        self._train_loss = torch.zeros(2, dtype=torch.float64)
+        self._val_loss = torch.zeros(2, dtype=torch.float64)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return to_device(batch, device)
+
+    def training_step(self, items: Any, batch_idx: int) -> torch.Tensor:
+        number = step_seed(self._job.seed, self._stage.name, self.global_step, self.global_rank)
+        torch.manual_seed(number)
+        batch = items
+        if not self._prepared:
+            batch = self._job.module.prepare(items, self._config, torch.Generator().manual_seed(number))
+        terms = self._job.module.loss(self.net(batch), batch, self._config)
+        self._train_loss += torch.tensor([float(terms["loss"].detach()), 1.0])
+        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, prog_bar=False)
+        self.log("loss", terms["loss"].detach(), prog_bar=True, logger=False)
+        return terms["loss"]
+
+    def on_validation_epoch_start(self) -> None:
+        self._metrics = self._job.module.metrics(self._config)
+        self._val_loss.zero_()
+
+    def validation_step(self, items: Any, batch_idx: int) -> None:
+        batch = items if self._prepared else self._job.module.prepare(items, self._config)
+        out = self.net(batch)
+        self._val_loss += torch.tensor([float(self._job.module.loss(out, batch, self._config)["loss"]), 1.0])
+        for metric in self._metrics:
+            metric.update(out, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        found = {name: value for metric in self._metrics for name, value in metric.compute().items()}
+        found["loss"] = float(self._val_loss[0] / self._val_loss[1])
+        self.log_dict({f"val/{name}": value for name, value in found.items()}, sync_dist=self._job.devices > 1)
+
+    def epoch_loss(self) -> float:
+        """The mean training loss since it was asked last."""
+        mean = float(self._train_loss[0] / self._train_loss[1].clamp(min=1))
+        self._train_loss.zero_()
+        return mean
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["epoch_loss"] = self._train_loss.clone()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._train_loss.copy_(checkpoint["epoch_loss"])
+
+    def configure_optimizers(self) -> Any:
+        optimiser = make_optimiser(self._stage, self.net)
+        factor = learning_rate_factor(self._stage, self._steps_per_epoch)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def step_seed(seed: int, stage: str, step: int, rank: int) -> int:
+    """A number for all draws of one step of one rank."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {stage} {step} {rank}".encode()).digest()[:7], "big")
+
+
+def make_optimiser(stage: Stage, net: nn.Module) -> torch.optim.Optimizer:
+    """The stage's optimiser over all parameters of its part."""
+    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    if stage.optimiser == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=stage.learning_rate, momentum=stage.momentum, nesterov=stage.momentum > 0,
+            weight_decay=stage.weight_decay,
+        )  # fmt: skip
+    kind = torch.optim.AdamW if stage.optimiser == "adamw" else torch.optim.Adam
+    return kind(parameters, lr=stage.learning_rate, betas=stage.betas, weight_decay=stage.weight_decay)
+
+
+def learning_rate_factor(stage: Stage, steps_per_epoch: int) -> Any:
+    """What the learning rate is times at each step. `cosine_wave` is CAGE's scheduler as its code runs."""
+
+    def factor(step: int) -> float:
+        if stage.schedule == "step":
+            return stage.decay ** (step // steps_per_epoch // stage.decay_epochs)
+        if stage.schedule == "cosine":
+            return 0.5 * (1 + np.cos(np.pi * min(step / (stage.epochs * steps_per_epoch), 1)))
+        if stage.schedule == "cosine_wave":
+            return 0.5 * (1 + np.cos(np.pi * step / (stage.batch_size * stage.epochs)))
+        return 1.0
+
+    return factor
+
+
+class History(Callback):
+    """A line an epoch in `history.jsonl`; lines after the step that a run resumes from are dropped."""
+
+    def __init__(self, job: Job, stage: Stage):
+        self._job, self._stage = job, stage
+        self._began = time.perf_counter()
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        rows = [
+            r for r in read_history(self._job.out) if r["stage"] != self._stage.name or r["step"] < trainer.global_step
+        ]
+        _write_history(self._job.out, rows)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        found = {k.replace("/", "_"): float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        row = {
+            "stage": self._stage.name, "epoch": trainer.current_epoch, "step": trainer.global_step,
+            "train_loss": pl_module.epoch_loss(), "seconds": round(time.perf_counter() - self._began, 1), **found,
+        }  # fmt: skip
+        self._began = time.perf_counter()
+        _write_history(self._job.out, [*read_history(self._job.out), row])
+
+
+def read_history(out: Path) -> list[dict[str, Any]]:
+    """Lines of `history.jsonl`."""
+    path = out / HISTORY
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def _write_history(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    write_atomic(out / HISTORY, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def train(job: Job) -> dict[str, Any]:
+    """Train, or go on with, a run; returns its summary. ValueError where the folder holds another run."""
+    started = time.perf_counter()
+    job.out.mkdir(parents=True, exist_ok=True)
+    rates, subset, digest = _look_at_labels(job)
+    config = job.module.with_rates(job.config, rates)
+    _begin(job, digest)
+    if (job.out / SUMMARY).is_file():
+        return json.loads((job.out / SUMMARY).read_bytes())
+    torch.manual_seed(job.seed)
+    model = job.module.build(config)
+    if job.start:
+        origin = from_pretrained(job.start)
+        if origin.module is not job.module:
+            raise ValueError(f"--init {job.start} is a model of {origin.module.__name__}, not of {job.model_name}")
+        model.load_state_dict(job.module.transfer(origin.model.state_dict(), origin.config, config), strict=False)
+    waited = {}
+    for stage in job.recipe.stages:
+        waited[stage.name] = _train_stage(job, config, model, stage, subset if stage.balanced else None)
+    rows = read_history(job.out)
+    if rows:
+        figures.draw_curves(rows, job.recipe.monitor, job.out / "curves.png")
+    scores = {key: value for key, value in (rows[-1] if rows else {}).items() if key.startswith("val_")}
+    facts = {"data": job.data.root, "data digest": digest, "fold": job.data.fold, "seed": job.seed}
+    save_pretrained(model, job.module, config, job.out / "model", preset=job.preset, details={**facts, "rates": rates})
+    summary = {
+        **job.described(), "data_digest": digest, "rates": rates, "waiting_for_data": waited,
+        "last_epoch": scores, "chosen_by": f"best {job.recipe.monitor} on {job.val}" if job.val else "the last epoch",
+        "epochs": len(rows), "seconds": round(time.perf_counter() - started, 1),
+    }  # fmt: skip
+    write_atomic(job.out / SUMMARY, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
+    return summary
+
+
+def _look_at_labels(job: Job) -> tuple[dict[str, float], np.ndarray | None, str]:
+    """How often labels are true in training, the balanced subset if a stage wants one, and the data's digest."""
+    stage = job.recipe.stages[0]
+    dataset = data_of.open_split(
+        job.module, job.config, job.recipe, stage, job.data, "train", fields=("labels",), augment=None, num_frames=None
+    )
+    digest = dataset.state_dict()["settings"]["content"]
+    labels = data_of.scan_labels(job.module, job.config, job.recipe, stage, job.data, "train")
+    classes = {
+        name: dataset.classes(name) for name, rule in job.recipe.labels.items() if str(rule).startswith("classes:")
+    }
+    subset = None
+    if stage.balanced:
+        index = labels["expression"].reshape(len(labels["expression"]), -1).max(axis=1)
+        mask = index >= 0
+        subset = data_of.balanced_subset(index, mask, job.seed)
+    return data_of.rates_of(labels, classes), subset, digest
+
+
+def _begin(job: Job, digest: str) -> None:
+    """Write `run.json`, or find that what it says is what is asked for."""
+    asked = {**job.described(), "data_digest": digest}
+    path = job.out / RUN
+    if path.is_file():
+        known = json.loads(path.read_bytes())
+        if other := [name for name, value in asked.items() if known.get(name) != value]:
+            raise ValueError(
+                f"{job.out} holds another run: {', '.join(other)} differ. Name another --out, or delete it"
+            )
+        return
+    versions = {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}
+    write_atomic(path, (json.dumps({**asked, "versions": versions}, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _train_stage(job: Job, config: Any, model: nn.Module, stage: Stage, subset: np.ndarray | None) -> float:
+    """Optimise one part of the model; it holds the chosen weights after. Returns the share of time spent waiting."""
+    net = getattr(model, stage.part) if stage.part else model
+    folder = job.out / stage.name
+    if (folder / "done.json").is_file():
+        done = json.loads((folder / "done.json").read_bytes())
+        _load_part(net, folder / done["chosen"])
+        return float(done["waiting"])
+    train_loader, val_loader = _loaders(job, config, model, stage, subset, folder)
+    step = Step(net, job, config, stage, prepared=train_loader.prepared, steps_per_epoch=len(train_loader))
+    last = ModelCheckpoint(
+        folder, filename="last", every_n_train_steps=job.checkpoint_steps, enable_version_counter=False
+    )
+    checkpoints = [
+        last,
+        ModelCheckpoint(folder, filename="end", enable_version_counter=False, save_on_train_epoch_end=True),
+    ]
+    if val_loader is not None:
+        checkpoints.append(
+            ModelCheckpoint(
+                folder, filename="best", monitor=f"val/{job.recipe.monitor}", enable_version_counter=False,
+                mode="max" if job.recipe.higher_is_better else "min",
+            )
+        )  # fmt: skip
+    resume = _latest(folder)
+    began = time.perf_counter()
+    trainer = _trainer(job, stage, folder, [*checkpoints, History(job, stage)])
+    trainer.fit(step, train_loader, val_loader, ckpt_path=resume, weights_only=True if resume else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if 0 <= job.max_steps <= trainer.global_step and trainer.current_epoch < stage.epochs:
+        raise StoppedEarlyError(f"stopped after {trainer.global_step} steps of stage {stage.name}, as asked")
+    waiting = train_loader.waited_s / max(time.perf_counter() - began, 1e-9)
+    chosen = "best.ckpt" if val_loader is not None else "end.ckpt"
+    _load_part(net, folder / chosen)
+    write_atomic(folder / "done.json", json.dumps({"chosen": chosen, "waiting": round(waiting, 4)}).encode())
+    return round(waiting, 4)
+
+
+class StoppedEarlyError(Exception):
+    """A run that was asked to stop after so many steps; the same command without that goes on."""
+
+
+def _trainer(job: Job, stage: Stage, folder: Path, callbacks: list[Any]) -> Any:
+    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+    precision: Any = job.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
+    return lightning.Trainer(
+        accelerator="gpu" if torch.cuda.is_available() else "cpu",
+        devices=job.devices,
+        precision=precision,
+        max_epochs=stage.epochs,
+        max_steps=job.max_steps,
+        logger=[CSVLogger(folder, name="logs"), TensorBoardLogger(folder, name="logs")],
+        callbacks=callbacks,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        enable_model_summary=False,
+        enable_progress_bar=not job.quiet,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+    )
+
+
+def _loaders(
+    job: Job, config: Any, model: nn.Module, stage: Stage, subset: np.ndarray | None, folder: Path
+) -> tuple[Any, Any]:
+    def split(name: str, train: bool, **changed: Any) -> Any:
+        return data_of.open_split(
+            job.module, config, job.recipe, stage, job.data, name, train=train, seed=job.seed, **changed
+        )
+
+    if not stage.cached:
+        val = Loader(split(job.val, False)) if job.val else None
+        return Loader(split("train", True, subset=subset)), val
+    before = model.get_submodule(job.recipe.stages[0].part)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    loaders = []
+    for name in ("train", job.val) if job.val else ("train",):
+        kept = folder / "features" / name
+        dataset = split(name, False)
+        views = stage.views if name == "train" else 0
+        made_from = {"weights": _digest(before), "views": views, "content": dataset.state_dict()["settings"]["content"]}
+        cache_features(
+            before, job.module, config, dataset, kept, views=views, seed=job.seed, device=device, made_from=made_from
+        )
+        loaders.append(
+            FeatureLoader(kept, batch_size=stage.batch_size, views=views, train=name == "train", seed=job.seed)
+        )
+    return loaders[0], (loaders[1] if len(loaders) > 1 else None)
+
+
+def _digest(net: nn.Module) -> str:
+    state = hashlib.sha256()
+    for name, value in net.state_dict().items():
+        state.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()[:16]
+
+
+def _latest(folder: Path) -> Path | None:
+    """The checkpoint of the most steps."""
+    found = [path for path in (folder / "last.ckpt", folder / "end.ckpt") if path.is_file()]
+    return max(found, key=lambda path: torch.load(path, weights_only=True)["global_step"], default=None)
+
+
+def _load_part(net: nn.Module, path: Path) -> None:
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    net.load_state_dict({name.removeprefix("net."): value for name, value in state.items()})
