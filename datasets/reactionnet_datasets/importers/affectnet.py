@@ -225,7 +225,9 @@ def _later_rows(release: Release, folder: Path, split: str, options: Options):
                 raise ReleaseError(f"{where}: no {', '.join(lacking)}")
             exp, val, aro = (_scalar(release, paths[kind]) for kind in ("exp", "val", "aro"))
             points = [float(x) for x in release.array(paths["lnd"]).ravel()] if "lnd" in paths else []
-            if points and len(points) != 136:
+            if not points:
+                release.note("pictures without landmarks", where)
+            elif len(points) != 136:
                 raise ReleaseError(f"{release.relative(paths['lnd'])}: {len(points)} numbers; expected 136")
             yield number, _code(exp, where), {"valence": val, "arousal": aro}, points, where
         return

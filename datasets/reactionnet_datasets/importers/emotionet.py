@@ -9,11 +9,11 @@ whoever has it fetched the pictures, and nothing is downloaded here. Reads, in R
 
 0 and 1 are values, 999 is `not_annotated` with `raw` "999". A picture is known by its address's base name. Where the
 reference leaves something open: many addresses are dead, so that listed pictures without a file are counted in the
-report, not errors; a release of which no picture is there is one. Where ROOT has both kinds of lists, both are read, and
-a picture's labels by hand win (`--annotations automatic|manual` reads one; `annotated` in a record's provenance). A
-picture that is listed twice alike is imported once, twice with other labels is an error. Columns that are no action units
-(such as compound emotions, whose form is unconfirmed) are counted. Nobody published a stable split: `emotionet-ours-v1`
-spreads pictures by a hash of their names.
+report, not errors; a release of which no picture is there is one, and so is a gap in the automatic lists' numbers. Where
+ROOT has both kinds of lists, both are read, and a picture's labels by hand win (`--annotations automatic|manual` reads
+one; `annotated` in a record's provenance). A picture that is listed twice alike is imported once, twice with other labels
+is an error. Columns that are no action units (such as compound emotions, whose form is unconfirmed) are counted. Nobody
+published a stable split: `emotionet-ours-v1` spreads pictures by a hash of their names.
 """
 
 import re
@@ -31,6 +31,7 @@ from reactionnet_datasets.sample import Label
 NUM_AUTOMATIC = 60  # AU1 to AU60, each in its column
 NOT_ANNOTATED = "999"
 _AU = re.compile(r"AU ?0*(\d+)", re.IGNORECASE)
+_LIST = re.compile(r"dataFile_(\d+)\.txt", re.IGNORECASE)
 _CODES = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
 
 ABOUT = About(
@@ -120,6 +121,8 @@ def _lists(release: Release, wanted: str) -> list[tuple[str, list[Path]]]:
         for path in release.listing(release.root, "*EmotioNet*")
         if path.suffix.lower() in (".xlsx", ".csv", ".xls")
     ]
+    numbers = {int(match[1]) for path in automatic if (match := _LIST.fullmatch(path.name))}
+    release.missing += [f"dataFile_{n:04d}.txt" for n in range(1, max(numbers, default=0)) if n not in numbers]
     kinds = [("manual", manual), ("automatic", automatic)]
     chosen = [(kind, paths) for kind, paths in kinds if wanted == kind or (wanted == "auto" and paths)]
     if lacking := [kind for kind, paths in chosen if not paths]:

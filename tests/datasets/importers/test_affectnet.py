@@ -70,6 +70,9 @@ def test_the_later_release_conforms(later, tmp_path):
     out = check_importer("affectnet", later, tmp_path, LATER, lambda row: row["video_id"].replace("/", " "))
     landmarks = {c.video_id: np.load(io.BytesIO(arrays["landmarks.npy"])) for c, arrays in chunks_of(out)}
     assert landmarks["train/17"][0, 0].tolist() == [17, 18]
+    (later / "train_set/annotations/17_lnd.npy").unlink()
+    notes = run_import("affectnet", later, tmp_path / "fewer").facts["notes"]
+    assert notes["pictures without landmarks"]["count"] == 1
 
 
 def test_cage_lists_say_the_same_as_the_arrays(later, tmp_path):

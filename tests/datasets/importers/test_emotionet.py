@@ -107,6 +107,14 @@ def test_999_is_never_absent_and_columns_are_not_shifted(automatic, tmp_path):
         assert_golden(frame_rows(tmp_path / "out"), AUTOMATIC)
 
 
+def test_an_automatic_list_that_lacks_is_missing(automatic, tmp_path):
+    (automatic / "dataFile_0001.txt").unlink()
+    with pytest.raises(MissingMediaError, match=r"(?s)1 files.*dataFile_0001\.txt"):
+        run_import("emotionet", automatic, tmp_path / "out")
+    run_import("emotionet", automatic, tmp_path / "out", allow_missing=True)
+    assert_golden(frame_rows(tmp_path / "out"), AUTOMATIC[2:])
+
+
 def test_two_pictures_of_one_name_are_refused(automatic, tmp_path):
     shutil.copytree(automatic / "images", automatic / "copies")
     with pytest.raises(ReleaseError, match="which one is meant"):
