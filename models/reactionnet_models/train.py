@@ -57,7 +57,7 @@ def run(
 
 
 def _train(model, preset, data, fold, out, settings, val, init, seed, precision, devices, checkpoint_steps, max_steps, quiet):  # type: ignore[no-untyped-def]  # fmt: skip
-    from reactionnet_datasets.storage import open_storage
+    from reactionnet_datasets.storage import ShardError, open_storage
     from reactionnet_models.settings import apply_settings
 
     if not model or not preset:
@@ -76,7 +76,10 @@ def _train(model, preset, data, fold, out, settings, val, init, seed, precision,
     if val == "auto":
         val = ""
         if not where.protocol:
-            splits = json.loads(open_storage(data).whole("dataset.json"))["splits"]
+            try:
+                splits = json.loads(open_storage(data).whole("dataset.json"))["splits"]
+            except (ShardError, json.JSONDecodeError, KeyError) as error:
+                raise ValueError(f"--data {data} holds no shards: {error}") from error
             val = "val" if "val" in splits else ""
     suffix = f"-fold{fold}" if fold is not None else ""
     job = Job(
@@ -85,13 +88,14 @@ def _train(model, preset, data, fold, out, settings, val, init, seed, precision,
         start="" if init in (None, "none") else init, precision=precision, devices=devices,
         checkpoint_steps=checkpoint_steps, max_steps=max_steps, quiet=quiet,
     )  # fmt: skip
+    # Its hints on workers, logging intervals and filled folders do not fit here; its errors are raised.
     warnings.filterwarnings("ignore", module="lightning")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         summary = train(job)
     except StoppedEarlyError as stopped:
-        console.print(f"{stopped}; the same command without --max-steps goes on")
+        console.print(f"{stopped}; the same command without --max-steps goes on from the last checkpoint")
         return
     if not quiet:
         console.print(

@@ -13,6 +13,7 @@ weights as one that was never stopped.
 
 import hashlib
 import json
+import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -164,9 +165,9 @@ def learning_rate_factor(stage: Stage, steps_per_epoch: int) -> Any:
         if stage.schedule == "step":
             return stage.decay ** (step // steps_per_epoch // stage.decay_epochs)
         if stage.schedule == "cosine":
-            return 0.5 * (1 + np.cos(np.pi * min(step / (stage.epochs * steps_per_epoch), 1)))
+            return 0.5 * (1 + math.cos(math.pi * min(step / (stage.epochs * steps_per_epoch), 1)))
         if stage.schedule == "cosine_wave":
-            return 0.5 * (1 + np.cos(np.pi * step / (stage.batch_size * stage.epochs)))
+            return 0.5 * (1 + math.cos(math.pi * step / (stage.batch_size * stage.epochs)))
         return 1.0
 
     return factor
@@ -193,6 +194,21 @@ class History(Callback):
         }  # fmt: skip
         self._began = time.perf_counter()
         _write_history(self._job.out, [*read_history(self._job.out), row])
+
+
+class StoppedEarlyError(Exception):
+    """A run that was asked to stop after so many steps; the same command without that goes on."""
+
+
+class StopAt(Callback):
+    """Ends a run before a step as a power cut would: what was written until then is all that is left."""
+
+    def __init__(self, step: int):
+        self._step = step
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if 0 <= self._step <= trainer.global_step:
+            raise StoppedEarlyError(f"stopped after {trainer.global_step} steps, as asked")
 
 
 def read_history(out: Path) -> list[dict[str, Any]]:
@@ -299,21 +315,15 @@ def _train_stage(job: Job, config: Any, model: nn.Module, stage: Stage, subset: 
         )  # fmt: skip
     resume = _latest(folder)
     began = time.perf_counter()
-    trainer = _trainer(job, stage, folder, [*checkpoints, History(job, stage)])
+    trainer = _trainer(job, stage, folder, [*checkpoints, History(job, stage), StopAt(job.max_steps)])
     trainer.fit(step, train_loader, val_loader, ckpt_path=resume, weights_only=True if resume else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    if 0 <= job.max_steps <= trainer.global_step and trainer.current_epoch < stage.epochs:
-        raise StoppedEarlyError(f"stopped after {trainer.global_step} steps of stage {stage.name}, as asked")
     waiting = train_loader.waited_s / max(time.perf_counter() - began, 1e-9)
     chosen = "best.ckpt" if val_loader is not None else "end.ckpt"
     _load_part(net, folder / chosen)
     write_atomic(folder / "done.json", json.dumps({"chosen": chosen, "waiting": round(waiting, 4)}).encode())
     return round(waiting, 4)
-
-
-class StoppedEarlyError(Exception):
-    """A run that was asked to stop after so many steps; the same command without that goes on."""
 
 
 def _trainer(job: Job, stage: Stage, folder: Path, callbacks: list[Any]) -> Any:
@@ -327,7 +337,6 @@ def _trainer(job: Job, stage: Stage, folder: Path, callbacks: list[Any]) -> Any:
         devices=job.devices,
         precision=precision,
         max_epochs=stage.epochs,
-        max_steps=job.max_steps,
         logger=[CSVLogger(folder, name="logs"), TensorBoardLogger(folder, name="logs")],
         callbacks=callbacks,
         num_sanity_val_steps=0,

@@ -1,0 +1,228 @@
+"""Training on drawn shards, the real loop: exact resumption, both stages of AAR, warm starts, scores and predictions."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from drawn_shards import write_dataset
+from reactionnet_datasets import ShardDataset
+from reactionnet_datasets.sample import Label
+from reactionnet_models import aar, cage, catalogue, evaluate, from_pretrained, predict, train
+from reactionnet_models import data as data_of
+from reactionnet_models.recipe import Stage
+from reactionnet_models.training import Data, Job, StoppedEarlyError, learning_rate_factor, read_history
+from reactionnet_models.training import train as run_job
+
+CLASSES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
+
+
+def labels(clip: int, frames: range) -> dict[str, Label]:
+    """Class by frame, so that colours tell it; some frames are not annotated."""
+    named = [CLASSES[frame % 8] if frame % 5 else None for frame in frames]
+    valid = ["valid"] * len(frames)
+    return {
+        "expression": Label(
+            space="affectnet8", value=named, mask=["not_annotated" if name is None else "valid" for name in named]
+        ),
+        "valence": Label(space="va", value=[frame % 8 / 8 for frame in frames], mask=valid),
+        "arousal": Label(space="va", value=[-(frame % 8) / 8 for frame in frames], mask=valid),
+        **{
+            f"au_occ_{au}": Label(space="au_occ", value=[(f // au) % 2 for f in frames], mask=valid)
+            for au in (1, 12, 25)
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    names = ("expression", "valence", "arousal", "au_occ_1", "au_occ_12", "au_occ_25")
+    return write_dataset(
+        tmp_path_factory.mktemp("shards"), [16] * 5, labels=labels, label_names=names, side=36,
+        split_of=lambda clip: ("train", "train", "train", "val", "test")[clip],
+    )  # fmt: skip
+
+
+def job(module, preset, shards, out, **changed) -> Job:
+    given = {"val": "val", "checkpoint_steps": 1, "quiet": True, "config": module.PRESETS[preset], **changed}
+    recipe = replace(module.RECIPES[preset], labels=module.labels(given["config"]))
+    return Job(module=module, preset=preset, recipe=recipe, data=Data(root=str(shards)), out=out, **given)
+
+
+def weights(out) -> dict[str, torch.Tensor]:
+    return from_pretrained(out).model.state_dict()
+
+
+@pytest.fixture(scope="module")
+def straight(shards, tmp_path_factory):
+    """Both stages of AAR, never stopped."""
+    out = tmp_path_factory.mktemp("runs") / "straight"
+    run_job(job(aar, "tiny", shards, out))
+    return out
+
+
+def test_a_run_stopped_in_mid_epoch_ends_as_one_that_was_not(straight, shards, tmp_path):
+    out = tmp_path / "stopped"
+    for steps in (5, 17):  # 12 batches an epoch: in the first and in the second
+        with pytest.raises(StoppedEarlyError, match=f"after {steps} steps"):
+            run_job(job(aar, "tiny", shards, out, max_steps=steps))
+    summary = run_job(job(aar, "tiny", shards, out))
+    ours, theirs = weights(out), weights(straight)
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    drop = ("seconds",)
+    rows, expected = (
+        [{k: v for k, v in row.items() if k not in drop} for row in read_history(o)] for o in (out, straight)
+    )
+    assert rows == expected and [row["stage"] for row in rows] == ["attention"] * 2 + ["relation"] * 2
+    assert summary["epochs"] == 4 and set(summary["waiting_for_data"]) == {"attention", "relation"}
+
+
+def test_a_run_folder_says_what_it_was_made_from(straight, shards):
+    run = json.loads((straight / "run.json").read_text())
+    assert run["config"]["delta"] == 0.5 and run["versions"]["torch"] == torch.__version__
+    assert run["data_digest"] == ShardDataset(shards, split="train").state_dict()["settings"]["content"]
+    assert (straight / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    card = (straight / "model" / "README.md").read_text()
+    assert "library_name: reactionnet" in card and "Adaptive Attention" in card
+    assert list(straight.glob("attention/logs/**/metrics.csv")) and list(straight.glob("attention/logs/**/events*"))
+
+
+def test_another_job_does_not_go_on_with_a_run(straight, shards):
+    with pytest.raises(ValueError, match="holds another run: seed differ"):
+        run_job(job(aar, "tiny", shards, straight, seed=1))
+
+
+def test_kept_features_are_what_the_first_stage_computes(straight, shards):
+    loaded = from_pretrained(straight)
+    kept = np.load(straight / "relation" / "features" / "train" / "feature_BTMC_0.npy")
+    stage = aar.RECIPES["tiny"].stages[1]
+    dataset = data_of.open_split(aar, loaded.config, aar.RECIPES["tiny"], stage, Data(root=str(shards)), "train")
+    items = next(iter(dataset))
+    with torch.no_grad():
+        found = loaded.model.attention(aar.prepare(items, loaded.config))["feature_BTMC"]
+    np.testing.assert_allclose(kept[: len(found)], found.numpy(), atol=1e-5)
+    drawn = np.load(straight / "relation" / "features" / "train" / "feature_BTMC_1.npy")
+    assert drawn.shape == kept.shape and not np.allclose(drawn, kept)
+
+
+def test_evaluation_prints_both_tables_and_says_how_it_measured(straight, shards, tmp_path):
+    result = CliRunner().invoke(evaluate.app, [str(straight), "--data", str(shards), "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "a tie counts as predicted" in result.output and "prior" in result.output
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    true, found = [], []
+    loaded = from_pretrained(straight)
+    recipe = aar.RECIPES["tiny"]
+    for items in data_of.open_split(aar, loaded.config, recipe, recipe.stages[1], Data(root=str(shards)), "test"):
+        batch = aar.prepare(items, loaded.config)
+        with torch.no_grad():
+            found.append(loaded.model(batch)["logit_BTM"].flatten(0, 1) >= 0)
+        true.append(batch["au_BTM"].flatten(0, 1) > 0.5)
+    found, true = torch.cat(found), torch.cat(true)
+    both = (found & true).sum(0)
+    f1 = (2 * both / (found.sum(0) + true.sum(0)).clamp(min=1)).tolist()
+    assert len(true) == 16
+    assert [content["scores"][f"f1_au{au}"] for au in (1, 12, 25)] == pytest.approx(f1)
+    share = true.float().mean(0)
+    assert content["prior"]["f1"] == pytest.approx(float((2 * share / (1 + share)).mean()))
+    assert (tmp_path / "action_units.png").is_file()
+
+
+def test_prediction_has_a_row_a_frame_and_the_models_numbers(straight, shards, tmp_path):
+    result = CliRunner().invoke(predict.app, [str(straight), str(shards), "--split", "test", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    table = pq.read_table(tmp_path / "predictions.parquet")
+    assert table["frame"].to_pylist() == list(range(16))
+    loaded = from_pretrained(straight)
+    dataset = ShardDataset(shards, split="test", fields=("frames", "landmarks49"), window=4, stride=4, batch_size=1)
+    with torch.no_grad():
+        batch = aar.prepare(next(iter(dataset)), loaded.config)
+        expected = loaded.model(batch)["logit_BTM"][0, :, 1].sigmoid()
+    assert table["p_au_occ_12"].to_pylist()[:4] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert list(tmp_path.glob("*.png"))
+
+
+def test_valence_arousal_starts_from_the_combined_run_on_a_balanced_subset(shards, tmp_path):
+    command = ["cage", "tiny", "--data", str(shards), "-q", "--set", "all.epochs=1", "--set", "class_weights=inverse"]
+    result = CliRunner().invoke(train.app, [*command, "--out", str(tmp_path / "combined")])
+    assert result.exit_code == 0, result.output
+    start = weights(tmp_path / "combined")
+    changed = job(cage, "tiny_va", shards, tmp_path / "va", start=str(tmp_path / "combined"), val="", seed=3)
+    stage = replace(changed.recipe.stages[0], balanced=True, epochs=1, learning_rate=1e-12, weight_decay=0.0)
+    run_job(replace(changed, recipe=replace(changed.recipe, stages=(stage,))))
+    ended = weights(tmp_path / "va")
+    for name in ("head.0.weight", "head.1.weight", "encoder.layers.0.weight"):
+        torch.testing.assert_close(ended[name], start[name], atol=1e-6, rtol=0)
+    # 48 training frames: each class 6 times, less every fifth frame; the rarest decides
+    counts = [sum(1 for f in range(16) if f % 8 == k and f % 5) * 3 for k in range(8)]
+    assert read_history(tmp_path / "va")[-1]["step"] == -(-min(counts) * 8 // 4)
+    result = CliRunner().invoke(evaluate.app, [str(tmp_path / "combined"), "--data", str(shards)])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "combined" / "evaluation" / "confusion.png").is_file() and "weighted avg" in result.output
+
+
+def test_a_balanced_subset_has_as_many_of_each_and_is_the_same_for_a_seed():
+    index = np.array([0] * 10 + [1] * 4 + [2] * 7 + [1])
+    mask = np.arange(22) != 21
+    chosen = data_of.balanced_subset(index, mask, seed=0)
+    assert np.bincount(index[chosen]).tolist() == [4, 4, 4] and 21 not in chosen
+    assert (chosen == data_of.balanced_subset(index, mask, seed=0)).all()
+    assert (chosen != data_of.balanced_subset(index, mask, seed=1)).any()
+
+
+def test_both_readings_of_cages_schedule():
+    words = Stage(batch_size=128, epochs=20, schedule="cosine")
+    code = Stage(batch_size=128, epochs=20, schedule="cosine_wave")
+    wave, fall = (learning_rate_factor(stage, 2248) for stage in (code, words))
+    assert [wave(step) for step in (0, 1280, 2560, 5120)] == pytest.approx([1, 0.5, 0, 1])
+    assert [fall(step) for step in (0, 10 * 2248, 20 * 2248)] == pytest.approx([1, 0.5, 0])
+    stepped = learning_rate_factor(Stage(schedule="step"), 100)
+    assert [stepped(step) for step in (199, 200, 400)] == pytest.approx([1, 0.3, 0.09])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cagee", "tiny", "--data", "x"], "no model is called 'cagee'; did you mean cage"),
+        (["aar", "smal", "--data", "x"], "did you mean small"),
+        (["aar", "tiny", "--data", "nowhere"], "nowhere"),
+        (["aar", "tiny", "--data", "x", "--set", "delat=3"], "did you mean delta"),
+        (["aar", "tiny", "--data", "x", "--set", "attention.epochs=0"], "epochs is 0"),
+        (["cage", "small_va", "--data", "x"], "name its run with --init, or --init none"),
+        (["aar", "bp4d", "--data", "x"], "name one with --fold"),
+    ],
+)
+def test_a_slip_is_one_line_and_exit_code_2(arguments, message):
+    result = CliRunner().invoke(train.app, arguments)
+    assert result.exit_code == 2 and message in result.output and "Traceback" not in result.output
+
+
+def test_a_preset_is_described_by_what_is_built():
+    row = catalogue.describe(aar, "disfa")
+    assert (row["num_parameters"], row["input_shape"], row["published"]["f1"]) == (5_616_952, [3, 176, 176], 0.642)
+    assert (row["model"], row["table_row"], row["dataset"]) == ("aar", "Table III, AAR", "disfa")
+
+
+@pytest.mark.slow
+def test_the_list_has_every_preset_of_every_model():
+    rows = json.loads(CliRunner().invoke(train.app, ["--list", "--json"]).output)
+    names = {"model", "preset", "paper", "table_row", "published", "task", "dataset", "num_parameters", "input_shape"}
+    assert all(set(row) == names for row in rows)
+    found = {(row["model"], row["preset"]): row for row in rows}
+    assert len(found) == len(list(catalogue.all_presets()))
+    assert found["cage", "affectnet8_maxvit_combined"]["input_shape"] == [3, 224, 224]
+
+
+def test_a_checkpoint_that_could_run_code_is_refused(straight, tmp_path):
+    with pytest.raises(ValueError, match="refused: such checkpoints can run code"):
+        from_pretrained(straight / "attention" / "end.ckpt")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_bytes((straight / "model" / "config.json").read_bytes())
+    torch.save({"weight": torch.zeros(1)}, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="pytorch_model.bin is refused"):
+        from_pretrained(folder)
