@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-MODELS = ("aar", "cage", "eri")
+MODELS = ("aar", "cage", "drr", "eri")
 
 
 def load_model_module(name: str) -> ModuleType:

@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from reactionnet_datasets.torchvision_on_cpu import ensure
 
+_PUBLISHED = ("maxvit_t", "efficientnet_v2_s", "swin_v2_t", "resnet18", "resnet50", "vit_b_16")
 WIDTHS = {
     "maxvit_t": 512,
     "efficientnet_v2_s": 1280,
     "swin_v2_t": 768,
     "resnet18": 512,
+    "resnet50": 2048,
+    "vit_b_16": 768,
     "maxvit_small": 192,
     "tiny": 16,
 }
@@ -75,7 +78,7 @@ def _weights(name: str, weights: str) -> dict[str, Tensor]:
         return read_weights(Path(weights))
     from torchvision.models import get_model_weights
 
-    if name not in ("maxvit_t", "efficientnet_v2_s", "swin_v2_t", "resnet18"):
+    if name not in _PUBLISHED:
         raise ValueError(f"{name} has no published weights; {weights!r} is no file either. Set weights=random")
     known = get_model_weights(name)
     if weights not in [*known.__members__, "DEFAULT"]:
@@ -114,7 +117,7 @@ def _torchvision(name: str) -> Callable[[int], nn.Module]:
 
 
 _MAKERS: dict[str, Callable[[int], nn.Module]] = {
-    **{name: _torchvision(name) for name in ("maxvit_t", "efficientnet_v2_s", "swin_v2_t", "resnet18")},
+    **{name: _torchvision(name) for name in _PUBLISHED},
     "maxvit_small": _maxvit_small,
 }
 
@@ -122,6 +125,8 @@ _MAKERS: dict[str, Callable[[int], nn.Module]] = {
 def _without_classifier(whole: Any) -> nn.Module:
     if hasattr(whole, "fc"):
         whole.fc = nn.Identity()
+    elif hasattr(whole, "heads"):
+        whole.heads = nn.Identity()
     elif hasattr(whole, "head"):
         whole.head = nn.Identity()
     elif type(whole).__name__ == "MaxVit":

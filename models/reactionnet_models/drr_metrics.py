@@ -1,0 +1,79 @@
+"""What DRR's tables report: F1 of action units, accuracy of expressions and scenes, F1 of each scene type."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from reactionnet_datasets.labels import classes_of
+from reactionnet_models.drr_config import Config
+from reactionnet_models.metrics import ActionUnits, Expressions, Metric
+
+Batch = Mapping[str, Tensor]
+
+
+def metrics(config: Config) -> list[Metric]:
+    """Those of the configuration's tasks."""
+    found: list[Metric] = []
+    if "aud" in config.tasks:
+        found.append(ActionUnits(config.aus, config.threshold, "aud_logit_BTK"))
+    if "fer" in config.tasks:
+        found.append(FrameClasses(config.names("fer"), "fer", "expression_BT"))
+    if "sc" in config.tasks:
+        found.append(FrameClasses(config.names("sc"), "sc", "sub_scene_BT"))
+    if config.per_scene:
+        found.append(SceneActionUnits(config.aus, config.threshold))
+    return found
+
+
+class FrameClasses:
+    """`Expressions` over frames of clips; its numbers are called `TASK_accuracy` and so on."""
+
+    def __init__(self, classes: Sequence[str], task: str, label_key: str):
+        self._metric, self._task, self._key = Expressions(classes), task, label_key
+        self.definition = f"{task}: {self._metric.definition}"
+
+    def update(self, out: Batch, batch: Batch) -> None:
+        self._metric.update(
+            {"expression_BK": out[f"{self._task}_logit_BTK"].flatten(0, 1)},
+            {"expression_B": batch[self._key].flatten()},
+        )
+
+    def compute(self) -> dict[str, float]:
+        return {f"{self._task}_{name}": value for name, value in self._metric.compute().items()}
+
+    def details(self) -> dict[str, Any]:
+        return self._metric.details()
+
+
+class SceneActionUnits:
+    """Table 3: the mean F1 of the action units in clips of each scene type, and the mean of those."""
+
+    def __init__(self, aus: Sequence[int], threshold: float):
+        self.names = classes_of("scene8")
+        self._each = [ActionUnits(aus, threshold, "aud_logit_BTK") for _ in self.names]
+        self._seen = [False] * len(self.names)
+        self.definition = (
+            "f1_SCENE is f1 over the frames of clips whose stimulus is of that type; f1_scenes is the plain mean over the "
+            "types that occur; clips without a type are skipped"
+        )
+
+    def update(self, out: Batch, batch: Batch) -> None:
+        for place, metric in enumerate(self._each):
+            chosen_B = batch["scene_B"].cpu() == place
+            if chosen_B.any():
+                self._seen[place] = True
+                keys = ("au_BTM", "au_mask_BTM")
+                logit = out["aud_logit_BTK"].cpu()[chosen_B]
+                metric.update({"aud_logit_BTK": logit}, {key: batch[key].cpu()[chosen_B] for key in keys})
+
+    def compute(self) -> dict[str, float]:
+        each = {
+            f"f1_{name}": metric.compute()["f1"]
+            for name, metric, seen in zip(self.names, self._each, self._seen, strict=True)
+            if seen
+        }
+        return {**each, "f1_scenes": sum(each.values()) / len(each) if each else float("nan")}
+
+    def details(self) -> dict[str, Any]:
+        return {"bars": {name.removeprefix("f1_"): value for name, value in self.compute().items()}}
