@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from reactionnet_datasets.about import About
-from reactionnet_datasets.clip import Clip, NoPictures, files_of, present, to_line
+from reactionnet_datasets.clip import Clip, GreyPixels, Media, Pictures, Video, files_of, present, to_line
 from reactionnet_datasets.labels import fault_of
 from reactionnet_datasets.release import Release, ReleaseError, missing_media
 from reactionnet_datasets.shards import (
@@ -198,13 +198,19 @@ def _check(clip: Clip) -> None:
 
 
 def _num_bytes(clip: Clip) -> int:
-    total = 0
-    for media in (clip.media, clip.stimulus):
-        if media is not None and not isinstance(media, NoPictures):
-            files = files_of(media)
-            total += sum(file.size for file in files) if len(files) > 1 or len(clip.frames) == 1 else 0
-            total += _VIDEO_FRAME_BYTES * len(clip.frames) if len(files) == 1 < len(clip.frames) else 0
-    return total + 100 * len(clip.frames) * (1 + len(clip.labels))
+    pictures = sum(_picture_bytes(media) for media in (clip.media, clip.stimulus) if media is not None)
+    return pictures + 100 * len(clip.frames) * (1 + len(clip.labels))
+
+
+def _picture_bytes(media: Media) -> int:
+    match media:
+        case Pictures():
+            return sum(file.size for file in files_of(media))
+        case Video():
+            return _VIDEO_FRAME_BYTES * len(media.places)
+        case GreyPixels():  # the file holds everybody's
+            return media.width * media.height * len(media.pixels)
+    return 0
 
 
 def lines_of(job: Job) -> list[str]:

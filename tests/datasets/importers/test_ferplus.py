@@ -79,6 +79,17 @@ def lines(path, change):
     path.write_text("\n".join(change(path.read_text(encoding="utf-8-sig").split("\n"))))
 
 
+def test_shards_are_counted_by_what_a_picture_is_not_by_the_table_it_comes_from(tables, tmp_path):
+    for name in ("fer2013.csv", "fer2013new.csv"):
+        lines(
+            tables / name,
+            lambda rows: [*rows[:2], *(rows[2].replace("0001", f"1{n:03d}") for n in range(100)), *rows[3:]],
+        )
+    planned = run_import("ferplus", tables, tmp_path / "out")
+    assert planned.num_clips == 106
+    assert [job.group for job in planned.jobs] == ["train", "val", "test"]
+
+
 def test_votes_shifted_by_a_row_are_seen(tables, tmp_path):
     lines(tables / "fer2013new.csv", lambda rows: [rows[0], rows[2], rows[1], *rows[3:]])
     with pytest.raises(AssertionError):
