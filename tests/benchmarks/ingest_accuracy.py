@@ -225,11 +225,11 @@ LAYOUTS: dict[str, Callable[[Ingredients], dict]] = {
 ONLY_DRAWN = {"cutout-right", "cutout-left", "pair-in-a-pane", "no-face"}
 
 
-def variants(faces: Sequence[str]) -> list[Variant]:
+def variants(faces: Sequence[str], first_seed: int = FIRST_SEED) -> list[Variant]:
     """Every layout with every kind of faces that it can have; the seed counts on, whatever is left out."""
     every = [(layout, kind) for layout in LAYOUTS for kind in ("drawn", "rendered")]
     return [
-        Variant(layout, kind, FIRST_SEED + n)
+        Variant(layout, kind, first_seed + n)
         for n, (layout, kind) in enumerate(every)
         if kind in faces and not (kind == "rendered" and layout in ONLY_DRAWN)
     ]
@@ -288,6 +288,7 @@ def main(
     built: Annotated[Path | None, typer.Option(help="Data set that was built from it already.")] = None,
     variants_: Annotated[bool, typer.Option("--variants", help="Also the drawn variants.")] = False,
     only: Annotated[str, typer.Option(help="Only layouts whose name contains this.")] = "",
+    first_seed: Annotated[int, typer.Option(help="Of the variants: other ones make other videos.")] = FIRST_SEED,
     keep: Annotated[Path | None, typer.Option(help="Keep variants and data sets here; they are used again.")] = None,
 ) -> None:
     """Print the accuracy of the build, a line a video, with totals and targets."""
@@ -299,12 +300,12 @@ def main(
                 faces = ["drawn", "rendered"] if RENDERED.is_dir() else ["drawn"]
                 if "rendered" not in faces:
                     console.print(f"[yellow]rendered faces are skipped: there is no {RENDERED}[/]")
-                chosen = [variant for variant in variants(faces) if only in variant.layout]
+                chosen = [variant for variant in variants(faces, first_seed) if only in variant.layout]
                 drawn = folder / "variants"
                 drawn.mkdir(exist_ok=True)
                 if not (drawn / composing.TRUTH).exists():
                     compose_all(chosen, drawn)
-                report(measured(drawn, folder / "variants_dataset"), f"{len(chosen)} variants")
+                report(measured(drawn, folder / "variants_dataset"), f"{len(chosen)} variants from seed {first_seed}")
     except subprocess.CalledProcessError as error:
         raise typer.Exit(error.returncode) from None
 
