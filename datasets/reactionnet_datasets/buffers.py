@@ -5,6 +5,7 @@ one then takes a page fault every 4 KiB, up to half the time that decoding takes
 through all its views; when the last is gone, the memory returns to the pool.
 """
 
+import math
 from collections import deque
 from typing import Any
 
@@ -24,7 +25,7 @@ class Pool:
 
     def empty(self, shape: tuple[int, ...]) -> torch.Tensor:
         """A uint8 tensor of any content."""
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         lease = _Lease(self, self._memory(size))
         array = np.asarray(lease)[:size]
         return torch.from_numpy(array).view(shape)

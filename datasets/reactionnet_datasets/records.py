@@ -135,7 +135,7 @@ class Records:
             names = [where.names[at] for at in places]
         if min(starts) < 0:
             place = np.arange(parsed.num)[places][starts.index(-1)]
-            raise ShardError(f"{path}: record {parsed.key} has no {role} picture for its frame {place}")
+            raise _missing(path, parsed, role, int(place))
         if len(starts) == 1:
             num_bytes = ends[0] - starts[0]
             return [Run(path, starts[0], num_bytes, [(0, num_bytes, names[0])])]
@@ -147,13 +147,25 @@ class Records:
             runs.append(Run(path, at, ends[last - 1] - at, members))
         return runs
 
-    def picture_size(self, parsed: Parsed, role: str, run: Run) -> tuple[int, int]:
-        """Height and width of the pictures of a chunk, looked at once."""
+    def member(self, parsed: Parsed, role: str, place: int) -> tuple[str, int, int, bytes]:
+        """Where the picture of one frame lies: path, begin of its header, bytes from there to its end, name.
+
+        ShardError where it is missing.
+        """
+        where, path = parsed.pictures[role], self.catalog.shards[parsed.shard].path
+        start = where.starts[place]
+        if start < 0:
+            raise _missing(path, parsed, role, place)
+        return path, start, where.ends[place] - start, where.names[place]
+
+    def picture_size(
+        self, parsed: Parsed, role: str, path: str, start: int, num_bytes: int, name: bytes
+    ) -> tuple[int, int]:
+        """Height and width of the pictures of a chunk, looked at once, in the member that is named."""
         pictures = parsed.pictures[role]
         if pictures.size is None:
-            begin, end, name = run.members[0]
-            data = self.catalog.storage.read(run.path, run.start + begin, end - begin)
-            check_name(data, 0, name, run.path)
+            data = self.catalog.storage.read(path, start, num_bytes)
+            check_name(data, 0, name, path)
             pictures.size = picture_size(data[BLOCK:], name)
         return pictures.size
 
@@ -253,6 +265,10 @@ class Records:
             return rule.derive(columns)
         except (TypeError, AttributeError) as error:
             raise ShardError(f"label {rule.target} of {key} holds what no rule reads: {error}") from error
+
+
+def _missing(path: str, parsed: Parsed, role: str, place: int) -> ShardError:
+    return ShardError(f"{path}: record {parsed.key} has no {role} picture for its frame {place}")
 
 
 def check_name(data: bytes | memoryview, at: int, name: bytes, path: str) -> None:

@@ -97,7 +97,7 @@ class LocalStorage:
         self.__init__(state["_root"])  # type: ignore[misc]
 
     def read(self, path: str, start: int, size: int) -> memoryview:
-        file, length = self._open(path)
+        file, length = self._files.get(path) or self._open(path)
         data = _scratch(size)
         if start < 0 or os.preadv(file.fileno(), [data], start) != size:
             raise ShardError(

@@ -34,8 +34,8 @@ from reactionnet_datasets.windows import Order, Windows, epoch_order, mixed_orde
 STATE = "reactionnet-stream-1"
 MAX_WORKERS = 256
 MAX_THREADS = 16
-# Pictures that one task decodes: enough to make the task's own cost small, few enough to share a batch out evenly.
-TASK_PICTURES = 16
+# The fewest pictures that one task decodes: enough to make handing it over small beside decoding.
+TASK_PICTURES = 8
 
 log = logging.getLogger(__name__)
 
@@ -372,11 +372,13 @@ class _Pass:
             threads = min(max(_cores() // self._step, 1), MAX_THREADS)
             if position.workers and threads == 1:
                 threads = 0  # the loader's processes are parallel enough, and a thread would only add hand-overs
-        self._pool = None
+        self._threads, self._pool = threads, None
         if threads:
             self._pool = ThreadPoolExecutor(threads, thread_name_prefix="reactionnet")
             weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
-        self._ahead = dataset._prefetch or (1 + -(-2 * threads // (dataset.batch_size or 1)) if threads else 1)
+        self._ahead = dataset._prefetch or _units_ahead(
+            threads, dataset.batch_size, dataset._readers[0].windows.length or 1
+        )
         dataset._pool.keep = self._ahead + 2  # those ahead, the one that is looked at, the one before
 
     def _close(self) -> None:
@@ -396,7 +398,7 @@ class _Pass:
             batch.arrays["repeated"] = (
                 np.arange(unit * size, unit * size + len(work)) >= len(self._items) - self._repeated
             )
-        return _Unit(dataset, batch, work, numbers, self._position.epoch, self._pool, _place())
+        return _Unit(dataset, batch, work, numbers, self._position.epoch, self._pool, self._threads, _place())
 
 
 class _Unit:
@@ -410,13 +412,14 @@ class _Unit:
         numbers: np.ndarray,
         epoch: int,
         pool: ThreadPoolExecutor | None,
+        threads: int,
         place: int,
     ):
         self._dataset, self._batch, self._work, self._numbers = dataset, batch, work, numbers
         self._epoch, self._pool, self._place = epoch, pool, place
         self._futures: list[Future[None]] = []
         if pool is not None:
-            group = max(TASK_PICTURES // batch.length, 1)
+            group = _items_a_task(batch.num, batch.length, threads)
             self._futures = [
                 pool.submit(self._fill, range(first, min(first + group, batch.num)))
                 for first in range(0, batch.num, group)
@@ -445,6 +448,21 @@ class _Unit:
     def _random(self, slot: int) -> np.random.Generator:
         """Draws for one item that depend on seed, epoch and item alone, not on who reads it."""
         return np.random.default_rng([self._dataset._seed, self._epoch, int(self._numbers[slot]), 2])
+
+
+def _items_a_task(items: int, length: int, threads: int) -> int:
+    """An even share for each thread, but not less than is worth handing over."""
+    return max(-(-items // threads), -(-TASK_PICTURES // length))
+
+
+def _units_ahead(threads: int, batch_size: int | None, length: int) -> int:
+    """How many batches, or items, to have in hand: one that is waited for, and work for every thread beyond it."""
+    if not threads:
+        return 1
+    if batch_size is None:
+        return 1 + 2 * threads
+    tasks = -(-batch_size // _items_a_task(batch_size, length, threads))
+    return 1 + -(-threads // tasks)
 
 
 def _place() -> int:

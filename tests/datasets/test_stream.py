@@ -17,6 +17,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from drawn_shards import FPS, told, write_dataset
 from reactionnet_datasets import Augment, ShardDataset, Source
 from reactionnet_datasets.sample import Label
+from reactionnet_datasets.stream import _items_a_task, _units_ahead
 from reactionnet_datasets.sound_features import mfcc
 
 LENGTHS = (127, 128, 129, 257, 5, 60)
@@ -176,6 +177,42 @@ def test_labels_come_with_masks_and_rules(root):
         assert found["scene"].shape == (len(frames),)  # of the clip, not of a frame
         assert "frames" not in batch
     assert {int(label) for batch in dataset for label in batch["labels"]["scene"]} == {1, 2}
+
+
+@pytest.mark.parametrize("augment", [None, Augment(resize=24, crop=16), Augment(crop=24, flip=0.5, brightness=0.3)])
+def test_single_frames_have_a_short_cut_that_changes_nothing(root, augment):
+    def batches(*more):
+        return ShardDataset(
+            root, window=1, shuffle=True, seed=1, batch_size=50, fields=("frames", "labels", *more), augment=augment,
+            labels={"valence": None, "au_occ_12": "intensity>=2", "scene": "classes:scene8"},
+        )  # fmt: skip
+
+    for short, long in zip(batches(), batches("meta"), strict=True):
+        assert set(short) == set(long) - {"meta"}
+        assert short["key"] == long["key"]
+        for name in ("frames", "frame_mask", "frame", "t_s"):
+            assert torch.equal(short[name], long[name])
+        for name, values in short["labels"].items():
+            torch.testing.assert_close(values, long["labels"][name], rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("threads", "batch_size", "length", "share", "ahead"),
+    [
+        (0, 64, 1, None, 1),
+        (1, 64, 1, 64, 2),
+        (2, 64, 1, 32, 2),
+        (16, 64, 1, 8, 3),
+        (2, 4, 48, 2, 2),
+        (2, None, 1, None, 5),
+    ],
+)
+def test_every_thread_has_work_while_one_batch_is_waited_for(threads, batch_size, length, share, ahead):
+    assert _units_ahead(threads, batch_size, length) == ahead
+    if share is not None:
+        assert _items_a_task(batch_size, length, threads) == share
+        tasks = (ahead - 1) * -(-batch_size // share)
+        assert tasks >= threads
 
 
 def test_windows_without_a_label_are_left_out_on_request(root):
@@ -476,8 +513,8 @@ def test_a_folder_that_is_no_data_set_is_named(tmp_path):
 
 
 def test_a_field_that_no_record_has_is_named(tiny):
-    with pytest.raises(ValueError, match=r"has no mfcc\.npy; leave 'mfcc' out of fields"):
-        next(iter(ShardDataset(tiny, fields=("mfcc",))))
+    with pytest.raises(ValueError, match=r"has no vggface\.npy; leave 'vggface' out of fields"):
+        next(iter(ShardDataset(tiny, fields=("vggface",))))
 
 
 # Augmentation
