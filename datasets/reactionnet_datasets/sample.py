@@ -20,7 +20,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA = "reactionnet-1"
@@ -142,7 +142,8 @@ class Chunk:
 
     def to_json(self) -> bytes:
         """Canonical bytes: sorted keys, no spaces, no NaN."""
-        return canonical_json({"schema": SCHEMA, **asdict(self)})
+        labels = {name: vars(label) for name, label in self.labels.items()}  # `asdict` would copy every number
+        return canonical_json({"schema": SCHEMA, **vars(self), "labels": labels})
 
     @classmethod
     def from_json(cls, data: bytes) -> "Chunk":
