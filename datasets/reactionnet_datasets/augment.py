@@ -127,7 +127,7 @@ class View:
 
     @cached_property
     def is_whole(self) -> bool:
-        """Whether a picture of the output's size needs no change of place."""
+        """Whether a picture of the output's size needs no change of place; a larger one may need a crop."""
         return not self.mirrored and (self.x, self.y, self.w, self.h) == (0, 0, self.out_w, self.out_h)
 
     @property

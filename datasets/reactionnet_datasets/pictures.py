@@ -42,7 +42,7 @@ def decode(data: bytes | memoryview, name: bytes, size: tuple[int, int], view: V
     if not name.endswith(_JPEG):
         view.show(_by_pillow(data, name, size), out)
         return
-    if view.is_whole:
+    if view.is_whole and size == (view.out_h, view.out_w):  # a crop may begin in the corner too
         _decode_jpeg(data, name, size, 1, out)
         return
     factor = 1

@@ -116,3 +116,8 @@ def test_pictures_of_several_sizes_need_one_size_to_be_named(tmp_path):
         list(ShardDataset(tmp_path, window=1, batch_size=4))
     (batch,) = ShardDataset(tmp_path, window=1, batch_size=4, augment=Augment(resize=24, crop=20, random=False))
     assert batch["frames"].shape == (4, 1, 3, 20, 20)
+
+
+def test_a_crop_from_the_upper_left_corner_is_still_a_crop():
+    corner = View(x=0, y=0, w=24, h=24, out_w=24, out_h=24)
+    assert np.abs(shown("jpg", corner) - RAMP[:24, :24]).max() <= 4

@@ -17,8 +17,8 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from drawn_shards import FPS, told, write_dataset
 from reactionnet_datasets import Augment, ShardDataset, Source
 from reactionnet_datasets.sample import Label
-from reactionnet_datasets.stream import _items_a_task, _units_ahead
 from reactionnet_datasets.sound_features import mfcc
+from reactionnet_datasets.stream import _items_a_task, _units_ahead
 
 LENGTHS = (127, 128, 129, 257, 5, 60)
 
