@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,11 +38,17 @@ def tokenise(texts: Sequence[str], source: str = CLIP) -> tuple[Tensor, Tensor]:
     return found["input_ids"], found["attention_mask"].bool()
 
 
-def text_tower(source: str = CLIP) -> Any:
-    """CLIP's text model with its projection. ValueError where the weights cannot be had."""
-    ensure()
-    from transformers import CLIPTextModelWithProjection
+def text_tower(source: str = CLIP, *, load: bool = True) -> Any:
+    """CLIP's text model with its projection; without `load` of ViT-B/32's sizes, or those of a folder, without weights.
 
+    ValueError where the weights cannot be had.
+    """
+    ensure()
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    if not load:
+        known = Path(source).is_dir()
+        return CLIPTextModelWithProjection(CLIPTextConfig.from_pretrained(source) if known else CLIPTextConfig())
     try:
         return CLIPTextModelWithProjection.from_pretrained(source)
     except OSError as error:

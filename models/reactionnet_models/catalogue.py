@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-MODELS = ("aar", "cage", "drr", "eri")
+MODELS = ("aar", "abaw6", "cage", "drr", "eri")
 
 
 def load_model_module(name: str) -> ModuleType:

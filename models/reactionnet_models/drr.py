@@ -27,12 +27,12 @@ from reactionnet_models.domain_adaptor import map_encoder, similarity_of
 from reactionnet_models.drr_baselines import FusionHead, SemanticHead
 from reactionnet_models.drr_config import Config, related
 from reactionnet_models.drr_metrics import metrics
-from reactionnet_models.drr_presets import PRESETS, RECIPES
+from reactionnet_models.drr_presets import PRESETS, RECIPES, labels
 from reactionnet_models.reasoner import Reasoner
 from reactionnet_models.relations import contrastive, count_relations, name_pairs
 
 __all__ = [
-    "PAPER", "PRESETS", "RECIPES", "Config", "build", "example", "loss", "metrics", "predictions", "prepare", "prior",
+    "PAPER", "PRESETS", "RECIPES", "Config", "build", "example", "labels", "loss", "metrics", "predictions", "prepare", "prior",
     "stream", "transfer", "view", "with_labels", "with_rates",
 ]  # fmt: skip
 

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from reactionnet_datasets.labels import classes_of
 from reactionnet_models.drr_config import Config
-from reactionnet_models.metrics import ActionUnits, Expressions, Metric
+from reactionnet_models.frame_metrics import FrameClasses
+from reactionnet_models.metrics import ActionUnits, Metric
 
 Batch = Mapping[str, Tensor]
 
@@ -18,32 +19,12 @@ def metrics(config: Config) -> list[Metric]:
     if "aud" in config.tasks:
         found.append(ActionUnits(config.aus, config.threshold, "aud_logit_BTK"))
     if "fer" in config.tasks:
-        found.append(FrameClasses(config.names("fer"), "fer", "expression_BT"))
+        found.append(FrameClasses(config.names("fer"), "fer_logit_BTK", "expression_BT", "fer_"))
     if "sc" in config.tasks:
-        found.append(FrameClasses(config.names("sc"), "sc", "sub_scene_BT"))
+        found.append(FrameClasses(config.names("sc"), "sc_logit_BTK", "sub_scene_BT", "sc_"))
     if config.per_scene:
         found.append(SceneActionUnits(config.aus, config.threshold))
     return found
-
-
-class FrameClasses:
-    """`Expressions` over frames of clips; its numbers are called `TASK_accuracy` and so on."""
-
-    def __init__(self, classes: Sequence[str], task: str, label_key: str):
-        self._metric, self._task, self._key = Expressions(classes), task, label_key
-        self.definition = f"{task}: {self._metric.definition}"
-
-    def update(self, out: Batch, batch: Batch) -> None:
-        self._metric.update(
-            {"expression_BK": out[f"{self._task}_logit_BTK"].flatten(0, 1)},
-            {"expression_B": batch[self._key].flatten()},
-        )
-
-    def compute(self) -> dict[str, float]:
-        return {f"{self._task}_{name}": value for name, value in self._metric.compute().items()}
-
-    def details(self) -> dict[str, Any]:
-        return self._metric.details()
 
 
 class SceneActionUnits:

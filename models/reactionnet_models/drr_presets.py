@@ -104,7 +104,8 @@ def config_of(variant: str, task: str, **changed: Any) -> Config:
     return Config(**{**fields, "tasks": (task,), **changed})
 
 
-def _labels(config: Config) -> dict[str, str | None]:
+def labels(config: Config) -> dict[str, str | None]:
+    """Targets and their rules, as `ShardDataset` takes them."""
     found: dict[str, str | None] = {}
     if "aud" in config.tasks:
         found |= {f"au_occ_{au}": config.rule for au in config.aus}
@@ -124,7 +125,7 @@ def _recipe(config: Config, stage: dict[str, Any] | None = None, **given: Any) -
     fields = {"reaction": "frames", "stimulus": "stimulus", "text": "caption"}
     return Recipe(
         task=", ".join(TITLES[task] for task in config.tasks),
-        labels=_labels(config),
+        labels=labels(config),
         stages=(Stage(**settings),),
         fields=(*(fields[domain] for domain in config.domains), "labels"),
         monitor=METRICS[config.tasks[0]],

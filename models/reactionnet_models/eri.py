@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from reactionnet_datasets import Augment
 from reactionnet_datasets.labels import classes_of
 from reactionnet_datasets.sound_features import mfcc_tokens
 from reactionnet_models import losses
@@ -263,6 +264,27 @@ def loss(out: Batch, batch: Batch, config: Config) -> dict[str, Tensor]:
     return {"loss": torch.stack([*terms.values()]).sum(), **terms}
 
 
+def labels(config: Config) -> dict[str, str | None]:
+    """Targets and their rules, as `ShardDataset` takes them."""
+    return dict.fromkeys(config.targets, config.rule)
+
+
+def view(config: Config, train: bool) -> Augment:
+    """What of a stored face the network sees: all of it."""
+    return Augment(resize=config.image_size, crop=config.image_size, random=train)
+
+
+def with_rates(config: Config, rates: Mapping[str, float]) -> Config:
+    """The configuration as it is: nothing is weighed."""
+    return config
+
+
+def prior(config: Config, rates: Mapping[str, float], batch: Batch) -> dict[str, Tensor]:
+    """The means of the training labels."""
+    mean_K = torch.tensor([rates.get(name, 0.0) for name in config.targets])
+    return {"intensity_BK": mean_K.expand(len(batch["frame_mask_BT"]), -1)}
+
+
 def prepare(items: Mapping[str, Any], config: Config, random: torch.Generator | None = None) -> dict[str, Tensor]:
     """A batch from items of `ShardDataset`; with `random` clips are mirrored by chance, which the paper does not say.
 
@@ -288,9 +310,9 @@ def prepare(items: Mapping[str, Any], config: Config, random: torch.Generator | 
         batch["heard_B"], batch["mfcc_BTF"] = heard_B, _mfcc(items, mask_BT)
     if config.branch == "lstm":
         batch["feature_BTF"] = items[config.stream].float().nan_to_num()
-    labels = items.get("labels", {})
-    if labels:
-        batch["intensity_BK"], batch["intensity_mask_BK"] = clip_targets(labels, config.targets, mask_BT)
+    found = items.get("labels", {})
+    if found:
+        batch["intensity_BK"], batch["intensity_mask_BK"] = clip_targets(found, config.targets, mask_BT)
     return batch
 
 
@@ -353,7 +375,7 @@ def _recipe(config: Config, **given: Any) -> Recipe:
     fields = {"fused": ("frames", "audio"), "audio": ("audio",), "video": ("frames",), "lstm": (config.stream,)}
     return Recipe(
         task="reaction intensities",
-        labels=dict.fromkeys(config.targets, config.rule),
+        labels=labels(config),
         stages=tuple(_stage(name, **({"part": ""} if name == "all" else {}), **changed) for name in stages),
         fields=(*fields[config.branch], "labels"),
         monitor="pearson",

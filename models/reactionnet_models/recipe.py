@@ -17,6 +17,7 @@ class Stage:
     `schedule`: `constant`; `step` (times `decay` every `decay_epochs`); `plateau` (times `decay` when the recipe's monitor
     has not improved for `decay_epochs`); `cosine` (to zero at the last step); or
     `cosine_wave` (a full cosine wave with a half period of batch size times epochs steps).
+    Over the first `warmup_epochs` the rate rises linearly from 0.
     `cached` stages train on what the stages before computed once, over the middle view and `views` drawn ones.
     """
 
@@ -32,6 +33,7 @@ class Stage:
     schedule: str = "constant"
     decay: float = 0.3
     decay_epochs: int = 2
+    warmup_epochs: int = 0
     window: int = 1
     stride: int = 1
     num_frames: int | None = None
