@@ -212,3 +212,11 @@ def test_stimuli_move_and_only_the_talking_head_has_a_face(kind):
 def test_playing_back_and_forth_never_jumps():
     clip = Clip(name="c", frames=[np.zeros((2, 2, 3), np.uint8)] * 4, fps=10)
     assert [clip.index_at(n / 10) for n in range(10)] == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3]
+
+
+def test_people_of_one_clip_are_named_from_the_left():
+    def face(subject: str, x: float) -> KnownFace:
+        return KnownFace(subject_id=subject, box=Box(x=x, y=0, w=9, h=9), score=1.0, source="mtcnn")
+
+    clip = Clip(name="pair", frames=[], faces=[[face("ann", 50), face("zoe", 10)], [face("ann", 45)]])
+    assert clip.subject_ids == ["zoe", "ann"]

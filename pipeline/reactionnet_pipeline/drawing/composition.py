@@ -37,7 +37,11 @@ class Clip:
 
     @property
     def subject_ids(self) -> list[str]:
-        return sorted({face.subject_id for faces in self.faces for face in faces})
+        """Who is seen, from the left, as manifests name several people."""
+        places: dict[str, list[float]] = {}
+        for face in (face for faces in self.faces for face in faces):
+            places.setdefault(face.subject_id, []).append(face.box.centre[0])
+        return sorted(places, key=lambda subject: (sum(places[subject]) / len(places[subject]), subject))
 
     def index_at(self, time_s: float) -> int:
         """Which picture is shown: forwards, then backwards, so that motion never jumps."""
