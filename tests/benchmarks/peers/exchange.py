@@ -108,9 +108,9 @@ def mend_torchvision() -> None:
 def serve(
     prepare: Callable[[Iterable[list[bytes]], Path], Any],
     batches: Callable[[Path, Settings], Any],
-    resume: Callable[[Path, Settings], float] | None = None,
+    begin: Callable[[Path, Settings], dict[str, float]] | None = None,
 ) -> None:
-    """Answer the benchmark until it closes the line. `resume` says how long it takes to go on from the middle."""
+    """Answer the benchmark until it closes the line. `begin` says how long beginnings take."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to standard error
     ways: dict[int, Any] = {}
@@ -128,8 +128,8 @@ def serve(
             settings = Settings(**command["settings"])
             ways[command["way"]] = batches(Path(command["folder"]), settings)
             answer = {**epoch(ways[command["way"]], start)}
-        elif command["do"] == "resume" and resume is not None:
-            answer = {"seconds": resume(Path(command["folder"]), Settings(**command["settings"]))}
+        elif command["do"] == "begin" and begin is not None:
+            answer = {**begin(Path(command["folder"]), Settings(**command["settings"]))}
         elif command["do"] == "close":
             ways.pop(command["way"], None)
             answer = {}
@@ -139,9 +139,10 @@ def serve(
 
 
 def epoch(loader: Any, start: float) -> dict[str, float]:
-    """Iterate once. Memory is this process's own, in bytes: after a tenth of the batches, and the most after that."""
+    """Iterate once. Processor time and memory are this process's own; memory, in bytes, after a tenth of the batches,
+    and the most after that."""
     pictures, first_s, tallest, sum_of = 0, 0.0, 0, 0
-    memory = []
+    memory, cpu_s = [], time.process_time()
     for batch in loader:
         if not pictures:
             first_s = time.perf_counter() - start
@@ -152,7 +153,8 @@ def epoch(loader: Any, start: float) -> dict[str, float]:
         memory.append(_resident())
     seconds = time.perf_counter() - start
     return {
-        "seconds": seconds, "pictures": pictures, "first_s": first_s, "side": tallest, "sum": sum_of,
+        "seconds": seconds, "cpu_s": time.process_time() - cpu_s, "pictures": pictures, "first_s": first_s,
+        "side": tallest, "sum": sum_of,
         "memory_early": memory[len(memory) // 10], "memory_late": max(memory[len(memory) // 10 :]),
     }  # fmt: skip
 
