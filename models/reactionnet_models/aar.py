@@ -36,6 +36,9 @@ GFT_RATES = (0.037, 0.135, 0.037, 0.283, 0.246, 0.293, 0.031, 0.107, 0.250, 0.14
 AFFWILD2_RATES = (0.119, 0.051, 0.160, 0.265, 0.399, 0.345, 0.243, 0.028, 0.031, 0.028, 0.628, 0.076)
 # Which branch of a BP4D model a DISFA branch starts from, where the unit itself is not among BP4D's (JAA-Net's code).
 DISFA_FROM_BP4D = {25: 23, 26: 17}
+# What of the first stage, and of a batch, the second one reads.
+FEATURES = ("feature_BTMC",)
+KEPT = ("au_BTM", "au_mask_BTM", "frame_mask_BT")
 GRAPHS = {"sh": SharedGraph, "sp": SpatialGraph, "st": TemporalGraph}
 
 

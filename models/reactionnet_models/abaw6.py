@@ -37,6 +37,12 @@ __all__ = [
     "PAPER", "PRESETS", "RECIPES", "Config", "build", "example", "labels", "loss", "metrics", "predictions", "prepare",
     "prior", "transfer", "view", "with_rates",
 ]  # fmt: skip
+# What of the encoders, and of a batch, the fusion reads.
+FEATURES = ("feature_BTC", "sound_BC")
+KEPT = (
+    "frame_mask_BT", "heard_B", "said_B", "text_BC", "word_BW", "word_mask_BW", "au_BTM", "au_mask_BTM", "class_BT",
+    "affect_BTD", "affect_mask_BTD", "intensity_BK", "intensity_mask_BK",
+)  # fmt: skip
 PAPER = "Affective Behaviour Analysis via Integrating Multi-Modal Knowledge (Zhang et al., 2024)"
 
 
@@ -110,7 +116,7 @@ class Fusion(nn.Module):
         tokens, masks = [batch["feature_BTC"]], [frame_BT]
         if self.sound is not None:
             tokens.append(self.sound(batch["sound_BC"])[:, None])
-            masks.append(batch["logmel_mask_BN"].any(1, keepdim=True))
+            masks.append(batch["heard_B"][:, None])
         if self.text is not None:
             tokens.append(self._read(batch)[:, None])
             masks.append(batch["said_B"][:, None])
@@ -225,7 +231,8 @@ def _sound(items: Mapping[str, Any], config: Config) -> dict[str, Tensor]:
         return {}
     examples_BNHW = logmel_examples(items["audio"])
     mask_BN = examples_of(items["audio_length"].tolist(), examples_BNHW.shape[1], EXAMPLE_FRAMES * MEL_HOP)
-    return {"logmel_BNHW": examples_BNHW, "logmel_mask_BN": mask_BN.to(examples_BNHW.device)}
+    mask_BN = mask_BN.to(examples_BNHW.device)
+    return {"logmel_BNHW": examples_BNHW, "logmel_mask_BN": mask_BN, "heard_B": mask_BN.any(1)}
 
 
 def _text(items: Mapping[str, Any], config: Config) -> dict[str, Tensor]:
@@ -305,6 +312,7 @@ def example(config: Config, batch_size: int, num_frames: int | None = None) -> d
     if config.sound != "none":
         batch["logmel_BNHW"] = torch.randn(batch_size, 2, EXAMPLE_FRAMES, MEL)
         batch["logmel_mask_BN"] = torch.ones(batch_size, 2, dtype=torch.bool)
+        batch["heard_B"] = torch.ones(batch_size, dtype=torch.bool)
     if config.text != "none":
         batch["said_B"] = torch.ones(batch_size, dtype=torch.bool)
         if config.text == "words" or config.lora_rank:

@@ -99,12 +99,12 @@ def _stages(
         "weight_decay": 0.05, "schedule": "cosine", "warmup_epochs": 2,
     }  # fmt: skip
     if config.task == "emi":
-        first |= {"num_frames": 8, "batch_size": 8}
+        first |= {"window": 0, "num_frames": 8, "batch_size": 8}
     second: dict[str, Any] = {
         "name": "fusion", "part": "fusion", "epochs": 20, "batch_size": 32, "learning_rate": 1e-4, "cached": True,
     }  # fmt: skip
     if config.task == "emi":
-        second |= {"num_frames": config.clip_frames}
+        second |= {"window": 0, "num_frames": config.clip_frames}
     else:
         second |= {"window": config.clip_frames, "stride": config.clip_frames}
     return Stage(**{**first, **(encoders or {})}), Stage(**{**second, **(fusion or {})})

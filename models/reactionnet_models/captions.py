@@ -34,7 +34,9 @@ def embed(texts: Sequence[str], source: str = CLIP) -> Tensor:
 
 def tokenise(texts: Sequence[str], source: str = CLIP) -> tuple[Tensor, Tensor]:
     """Token ids (B, L) and which of them count, by the tokenizer of `source`."""
-    found = _tokenizer(source)(list(texts), padding=True, truncation=True, max_length=MAX_WORDS, return_tensors="pt")
+    found = _tokenizer(source)(
+        list(texts), padding="max_length", truncation=True, max_length=MAX_WORDS, return_tensors="pt"
+    )
     return found["input_ids"], found["attention_mask"].bool()
 
 

@@ -44,8 +44,7 @@ class Correlations:
         }
 
     def details(self) -> dict[str, Any]:
-        found = self.compute()
-        return {"bars": {name: found[f"pearson_{name}"] for name in self.names}}
+        return {}
 
 
 def clip_targets(labels: Mapping[str, Tensor], names: Sequence[str], frame_mask_BT: Tensor) -> tuple[Tensor, Tensor]:

@@ -46,8 +46,8 @@ def open_split(
         "fields": recipe.fields,
         "labels": recipe.labels,
         "labelled": labelled,
-        "window": stage.window,
-        "stride": stage.stride,
+        "window": stage.window or None,
+        "stride": stage.stride if stage.window else None,
         "num_frames": stage.num_frames,
         "augment": module.view(config, train),
         "shuffle": train,
@@ -55,9 +55,10 @@ def open_split(
         "batch_size": stage.batch_size,
         "uneven": "drop" if train else "keep",
         **({"split": split, **data.selection} if split else {}),
+        **(module.stream(config, train) if hasattr(module, "stream") else {}),  # what else a model wants of its data
         **changed,
     }
-    if "labels" not in given["fields"]:
+    if "labels" not in given["fields"] or not recipe.labels:
         given |= {"labels": (), "labelled": False}
     return ShardDataset(data.root, **given)
 
@@ -72,7 +73,8 @@ def scan_labels(
     found: dict[str, list[np.ndarray]] = {}
     for batch in dataset:
         for name, values in batch["labels"].items():
-            found.setdefault(name, []).append(values.numpy())
+            # clips differ in length
+            found.setdefault(name, []).append(values.numpy() if stage.window else values.numpy().ravel())
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 

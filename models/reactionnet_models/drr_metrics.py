@@ -57,4 +57,4 @@ class SceneActionUnits:
         return {**each, "f1_scenes": sum(each.values()) / len(each) if each else float("nan")}
 
     def details(self) -> dict[str, Any]:
-        return {"bars": {name.removeprefix("f1_"): value for name, value in self.compute().items()}}
+        return {}

@@ -33,6 +33,9 @@ from reactionnet_models.temporal import AttentionPool, TemporalEncoder
 Batch = Mapping[str, Tensor]
 PAPER = "A Dual Branch Network for Emotional Reaction Intensity Estimation (Yu et al., 2023)"
 TARGETS = tuple(f"eri_{name}" for name in classes_of("eri7"))
+# What of the branches, and of a batch, the fusion reads.
+FEATURES = ("audio_BTC", "video_BTC")
+KEPT = ("frame_mask_BT", "heard_B", "intensity_BK", "intensity_mask_BK")
 BRANCHES = ("fused", "audio", "video", "lstm")
 # Where DAN keeps the parts of its ResNet-18 (a Sequential of the network's children).
 DAN = {
@@ -363,7 +366,7 @@ def _stage(name: str, **changed: Any) -> Stage:
     return Stage(
         **{
             "name": name, "part": name, "epochs": 100, "batch_size": 64, "optimiser": "adam", "learning_rate": 1e-4,
-            "weight_decay": 0.0, "schedule": "plateau", "decay": 0.5, "decay_epochs": 10, "num_frames": 32,
+            "weight_decay": 0.0, "schedule": "plateau", "decay": 0.5, "decay_epochs": 10, "window": 0, "num_frames": 32,
             "cached": name == "fusion", **changed,
         }
     )  # fmt: skip

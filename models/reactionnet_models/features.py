@@ -1,4 +1,6 @@
-"""What a trained part computes, kept on disk for the next stage: (views, sequences, T, M, C) beside the labels.
+"""What trained parts compute, kept on disk for the next stage, beside labels and masks.
+
+A model says which of its parts' outputs are kept, `FEATURES`, and which entries of a batch, `KEPT`.
 
 View 0 is the middle crop; each further view has one drawn crop and mirror a sequence. Files are NumPy arrays, read by
 memory map; `done.json`, written last, says what they were made from.
@@ -18,33 +20,34 @@ from torch import Tensor, nn
 from reactionnet_datasets import ShardDataset
 from reactionnet_datasets.shards import write_atomic
 
-KEPT = ("au_BTM", "au_mask_BTM", "frame_mask_BT")
-FEATURE, DONE = "feature_BTMC", "done.json"
+DONE = "done.json"
 
 
 @torch.no_grad()
 def cache_features(
-    part: nn.Module, module: ModuleType, config: Any, dataset: ShardDataset, folder: Path, *,
+    parts: nn.ModuleList, module: ModuleType, config: Any, dataset: ShardDataset, folder: Path, *,
     views: int, seed: int, device: torch.device, made_from: Mapping[str, Any],
 ) -> None:  # fmt: skip
-    """Run `part` over a data set once a view. Does nothing where the same was done before."""
+    """Run `parts` over a data set once a view. Does nothing where the same was done before."""
     if (folder / DONE).is_file() and json.loads((folder / DONE).read_bytes()) == dict(made_from):
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DONE).unlink(missing_ok=True)
-    part = part.to(device).eval()
+    parts = parts.to(device).eval()
     for view in range(1 + views):
         dataset.set_epoch(0)
         random = None if view == 0 else torch.Generator().manual_seed(seed * 1000 + view)
         arrays: dict[str, list[np.ndarray]] = {}
         for items in dataset:
             batch = module.prepare(to_device(items, device), config, random)
-            found = {FEATURE: part(batch)[FEATURE], **{name: batch[name] for name in KEPT}}
+            found = {name: value for part in parts for name, value in part(batch).items() if name in module.FEATURES}
+            found |= {name: batch[name] for name in module.KEPT if name in batch and view == 0}
             for name, value in found.items():
-                arrays.setdefault(name, []).append(value.float().cpu().numpy())
-        for name, parts in arrays.items():
-            if name == FEATURE or view == 0:
-                np.save(folder / (f"{name}_{view}.npy" if name == FEATURE else f"{name}.npy"), np.concatenate(parts))
+                exact = value.float() if value.is_floating_point() else value
+                arrays.setdefault(name, []).append(exact.cpu().numpy())
+        for name, chunks in arrays.items():
+            file = f"{name}_{view}.npy" if name in module.FEATURES else f"{name}.npy"
+            np.save(folder / file, np.concatenate(chunks))
     write_atomic(folder / DONE, json.dumps(dict(made_from), sort_keys=True).encode())
 
 
@@ -54,38 +57,46 @@ class FeatureLoader:
     prepared = True
     waited_s = 0.0
 
-    def __init__(self, folder: Path, *, batch_size: int, views: int, train: bool, seed: int):
+    def __init__(self, folder: Path, module: ModuleType, *, batch_size: int, views: int, train: bool, seed: int):
         count = 1 + views if train else 1
-        self._features = [np.load(folder / f"{FEATURE}_{view}.npy", mmap_mode="r") for view in range(count)]
-        self._labels = {name: torch.from_numpy(np.load(folder / f"{name}.npy")) for name in KEPT}
+        self._features = {
+            name: [np.load(folder / f"{name}_{view}.npy", mmap_mode="r") for view in range(count)]
+            for name in module.FEATURES
+            if (folder / f"{name}_0.npy").is_file()
+        }
+        self._labels = {
+            name: torch.from_numpy(np.load(folder / f"{name}.npy"))
+            for name in module.KEPT
+            if (folder / f"{name}.npy").is_file()
+        }
+        self._num, self._num_views = len(next(iter(self._features.values()))[0]), count
         self._batch_size, self._train, self._seed = batch_size, train, seed
         self._epoch = self._taken = 0
         self._resumed = False
 
     def __len__(self) -> int:
-        return math.ceil(len(self._features[0]) / self._batch_size)
+        return math.ceil(self._num / self._batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         if self._resumed:
             self._resumed = False
         elif self._taken:
             self._epoch, self._taken = self._epoch + 1, 0
-        num = len(self._features[0])
+        num = self._num
         random = np.random.default_rng([self._seed, self._epoch])
         order = random.permutation(num) if self._train else np.arange(num)
-        views = random.integers(len(self._features), size=num)
+        views = random.integers(self._num_views, size=num)
         return self._batches(order, views)
 
     def _batches(self, order: np.ndarray, views: np.ndarray) -> Iterator[dict[str, Tensor]]:
         for first in range(self._taken * self._batch_size, len(order), self._batch_size):
             places = order[first : first + self._batch_size]
-            feature = np.stack([self._features[views[place]][place] for place in places])
-            self._taken += 1
-            batch = {name: values[places] for name, values in self._labels.items()}
-            yield {
-                FEATURE: torch.from_numpy(feature),
-                **{name: value.bool() if "mask" in name else value for name, value in batch.items()},
+            drawn = {
+                name: torch.from_numpy(np.stack([of_views[views[place]][place] for place in places]))
+                for name, of_views in self._features.items()
             }
+            self._taken += 1
+            yield drawn | {name: values[places] for name, values in self._labels.items()}
 
     def state_dict(self) -> dict[str, Any]:
         if self._taken >= len(self):

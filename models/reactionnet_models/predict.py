@@ -41,7 +41,8 @@ def predict(loaded: Loaded, shards: str, split: str | None = None, *, device: st
     recipe = module.RECIPES[loaded.preset]
     fields = (*(field for field in recipe.fields if field != "labels"), "meta")
     stage = recipe.stages[-1]
-    stage = replace(stage, stride=max(stage.stride, stage.window) if stage.window > 1 else 1, num_frames=None)
+    stage = replace(stage, stride=max(stage.stride, stage.window) if stage.window > 1 else 1)
+    stage = replace(stage, num_frames=None) if stage.window else stage
     dataset = data_of.open_split(
         module, config, recipe, stage, Data(root=shards), split, fields=fields, batch_size=stage.batch_size
     )
@@ -60,6 +61,8 @@ def predict(loaded: Loaded, shards: str, split: str | None = None, *, device: st
         for name, values in rows.items():
             columns.setdefault(name, []).append(pa.array(values[present]))
         for name, values in found.items():
+            if values.numel() == len(items["key"]) and length > 1:  # of a whole clip
+                values = values[:, None].expand(-1, length)  # noqa: PLW2901
             flat = values.flatten().float().cpu().numpy()
             columns.setdefault(name, []).append(pa.array(flat[present], mask=~answered[present]))
     return pa.table({name: pa.chunked_array(parts) for name, parts in columns.items()})

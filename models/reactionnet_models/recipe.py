@@ -18,6 +18,7 @@ class Stage:
     has not improved for `decay_epochs`); `cosine` (to zero at the last step); or
     `cosine_wave` (a full cosine wave with a half period of batch size times epochs steps).
     Over the first `warmup_epochs` the rate rises linearly from 0.
+    `window` 0 is the whole clip, of which `num_frames` are taken.
     `cached` stages train on what the stages before computed once, over the middle view and `views` drawn ones.
     """
 
@@ -42,7 +43,11 @@ class Stage:
     views: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "window", "stride", "decay_epochs"):
+        if self.window < 0 or self.warmup_epochs < 0:
+            raise ValueError(
+                f"stage {self.name}: window {self.window} or warmup_epochs {self.warmup_epochs} is negative"
+            )
+        for name in ("epochs", "batch_size", "stride", "decay_epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"stage {self.name}: {name} is {getattr(self, name)}; expected 1 or more")
         if self.optimiser not in ("adam", "adamw", "sgd"):

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -134,8 +134,22 @@ class Step(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._train_loss.copy_(checkpoint["epoch_loss"])
 
+    def _plateau(self, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+        """Times `decay` after `decay_epochs` epochs without a better score. ValueError without validation."""
+        if not self._job.val:
+            raise ValueError(
+                f"stage {self._stage.name}: schedule plateau needs a split that judges: name one with --val"
+            )
+        mode: Literal["min", "max"] = "max" if self._job.recipe.higher_is_better else "min"
+        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimiser, mode, factor=self._stage.decay, patience=self._stage.decay_epochs
+        )
+        return {"scheduler": schedule, "interval": "epoch", "monitor": f"val/{self._job.recipe.monitor}"}
+
     def configure_optimizers(self) -> Any:
         optimiser = make_optimiser(self._stage, self.net)
+        if self._stage.schedule == "plateau":
+            return {"optimizer": optimiser, "lr_scheduler": self._plateau(optimiser)}
         factor = learning_rate_factor(self._stage, self._steps_per_epoch)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -161,11 +175,16 @@ def make_optimiser(stage: Stage, net: nn.Module) -> torch.optim.Optimizer:
 def learning_rate_factor(stage: Stage, steps_per_epoch: int) -> Any:
     """What the learning rate is times at each step. `cosine_wave` is CAGE's scheduler as its code runs."""
 
+    warmup = stage.warmup_epochs * steps_per_epoch
+
     def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        step, whole = step - warmup, max(stage.epochs * steps_per_epoch - warmup, 1)
         if stage.schedule == "step":
             return stage.decay ** (step // steps_per_epoch // stage.decay_epochs)
         if stage.schedule == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * min(step / (stage.epochs * steps_per_epoch), 1)))
+            return 0.5 * (1 + math.cos(math.pi * min(step / whole, 1)))
         if stage.schedule == "cosine_wave":
             return 0.5 * (1 + math.cos(math.pi * step / (stage.batch_size * stage.epochs)))
         return 1.0
@@ -225,8 +244,8 @@ def train(job: Job) -> dict[str, Any]:
     """Train, or go on with, a run; returns its summary. ValueError where the folder holds another run."""
     started = time.perf_counter()
     job.out.mkdir(parents=True, exist_ok=True)
-    rates, subset, digest = _look_at_labels(job)
-    config = job.module.with_rates(job.config, rates)
+    config, rates, subset, digest = _look_at_labels(job)
+    config = job.module.with_rates(config, rates)
     _begin(job, digest)
     if (job.out / SUMMARY).is_file():
         return json.loads((job.out / SUMMARY).read_bytes())
@@ -255,8 +274,9 @@ def train(job: Job) -> dict[str, Any]:
     return summary
 
 
-def _look_at_labels(job: Job) -> tuple[dict[str, float], np.ndarray | None, str]:
-    """How often labels are true in training, the balanced subset if a stage wants one, and the data's digest."""
+def _look_at_labels(job: Job) -> tuple[Any, dict[str, float], np.ndarray | None, str]:
+    """The configuration with what its model counts in training labels, how often they are true, the balanced subset if a
+    stage wants one, and the data's digest."""
     stage = job.recipe.stages[0]
     dataset = data_of.open_split(
         job.module, job.config, job.recipe, stage, job.data, "train", fields=("labels",), augment=None, num_frames=None
@@ -271,7 +291,8 @@ def _look_at_labels(job: Job) -> tuple[dict[str, float], np.ndarray | None, str]
         index = labels["expression"].reshape(len(labels["expression"]), -1).max(axis=1)
         mask = index >= 0
         subset = data_of.balanced_subset(index, mask, job.seed)
-    return data_of.rates_of(labels, classes), subset, digest
+    config = job.module.with_labels(job.config, labels) if hasattr(job.module, "with_labels") else job.config
+    return config, data_of.rates_of(labels, classes), subset, digest
 
 
 def _begin(job: Job, digest: str) -> None:
@@ -359,7 +380,8 @@ def _loaders(
     if not stage.cached:
         val = Loader(split(job.val, False)) if job.val else None
         return Loader(split("train", True, subset=subset)), val
-    before = model.get_submodule(job.recipe.stages[0].part)
+    earlier = job.recipe.stages[: job.recipe.stages.index(stage)]
+    before = nn.ModuleList(model.get_submodule(one.part) for one in earlier)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loaders = []
     for name in ("train", job.val) if job.val else ("train",):
@@ -371,7 +393,9 @@ def _loaders(
             before, job.module, config, dataset, kept, views=views, seed=job.seed, device=device, made_from=made_from
         )
         loaders.append(
-            FeatureLoader(kept, batch_size=stage.batch_size, views=views, train=name == "train", seed=job.seed)
+            FeatureLoader(
+                kept, job.module, batch_size=stage.batch_size, views=views, train=name == "train", seed=job.seed
+            )
         )
     return loaders[0], (loaders[1] if len(loaders) > 1 else None)
 
