@@ -60,9 +60,8 @@ def stage_part(folder: Path, name: str, clip_id: str, split: str, records: Itera
                 digest.update(data)
                 place += len(data)
         naming.name = f"{name}-{digest.hexdigest()[:12]}.blob"  # so that the index of another content is another
-    return write_part_index(
-        folder, f"{name}.part", clip_id, split, [(key, suffix, naming.name, *where) for key, suffix, *where in rows]
-    )
+    members = [(key, suffix, naming.name, at, size) for key, suffix, at, size in rows]
+    return write_part_index(folder, f"{name}.part", clip_id, split, members)
 
 
 def write_part_index(folder: Path, index: str, clip_id: str, split: str, rows: Sequence[Member]) -> Part:

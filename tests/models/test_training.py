@@ -224,5 +224,5 @@ def test_a_checkpoint_that_could_run_code_is_refused(straight, tmp_path):
     folder.mkdir()
     (folder / "config.json").write_bytes((straight / "model" / "config.json").read_bytes())
     torch.save({"weight": torch.zeros(1)}, folder / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="pytorch_model.bin is refused"):
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin is refused"):
         from_pretrained(folder)
