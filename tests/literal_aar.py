@@ -91,7 +91,7 @@ def attention(net: AttentionNetwork, image_BTCHW: Tensor) -> dict[str, Tensor]:
 
 
 def temporal_graph(layer: TemporalGraph, feature_BTMC: Tensor) -> Tensor:
-    """Eq. 13, a loop over sequences, frames and action units."""
+    """Eq. 13, a loop over frames and action units; sequences go together."""
     units, width = len(layer.relation_ME), layer.width
     related = functional.relu(layer.relation_ME @ layer.relation_ME.T)
     total = related.sum() if layer.norm == "global" else related.sum(1, keepdim=True)
@@ -102,20 +102,17 @@ def temporal_graph(layer: TemporalGraph, feature_BTMC: Tensor) -> Tensor:
         rows = []
         for i in range(units):
             theta = torch.tensordot(layer.unit_ME[i], layer.pool_GECC[gate], dims=1)  # Q_i W
-            rows.append(mixed[i] @ theta)
-        return torch.stack(rows)
+            rows.append(mixed[:, i] @ theta)
+        return torch.stack(rows, dim=1)
 
-    sequences = []
-    for sequence in feature_BTMC:
-        h, states = torch.zeros(units, width, dtype=feature_BTMC.dtype), []
-        for x in sequence:
-            z = torch.sigmoid(gconv(0, torch.cat([h, x], dim=1)))
-            r = torch.sigmoid(gconv(1, torch.cat([h, x], dim=1)))
-            candidate = torch.tanh(gconv(2, torch.cat([r * h, x], dim=1)))
-            h = z * h + (1 - z) * candidate
-            states.append(h)
-        sequences.append(torch.stack(states))
-    return torch.stack(sequences)
+    h, states = feature_BTMC.new_zeros(len(feature_BTMC), units, width), []
+    for x in feature_BTMC.unbind(1):
+        z = torch.sigmoid(gconv(0, torch.cat([h, x], dim=2)))
+        r = torch.sigmoid(gconv(1, torch.cat([h, x], dim=2)))
+        candidate = torch.tanh(gconv(2, torch.cat([r * h, x], dim=2)))
+        h = z * h + (1 - z) * candidate
+        states.append(h)
+    return torch.stack(states, dim=1)
 
 
 def relation(net: RelationNetwork, feature_BTMC: Tensor) -> Tensor:

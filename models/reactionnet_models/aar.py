@@ -108,14 +108,15 @@ class AttentionNetwork(nn.Module):
         self.bias_M = nn.Parameter(torch.empty(num))
         nn.init.uniform_(self.weight_MC, -(width**-0.5), width**-0.5)  # as nn.Linear starts
         nn.init.uniform_(self.bias_M, -(width**-0.5), width**-0.5)
+        self.to(memory_format=torch.channels_last)  # grouped convolutions run twice as fast on a CPU
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         image_BTCHW = batch["image_BTCHW"]
         shape = image_BTCHW.shape[:2]
         x = self.pool(self.region1(image_BTCHW.flatten(0, 1)))
-        x = self.pool(self.region2(x))
+        x = self.pool(self.region2(x)).contiguous(memory_format=torch.channels_last)
         for conv, bn in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
-            x = torch.relu(bn(conv(x)))
+            x = torch.relu_(bn(conv(x)))  # in place: batch normalisation needs its input, not its output
         found = {}
         attention_NMHW = None
         if self.attend is not None:
@@ -124,9 +125,9 @@ class AttentionNetwork(nn.Module):
         x = self.conv4(x)
         if attention_NMHW is not None:
             x = (x.unflatten(1, (self.num, self.width)) * attention_NMHW[:, :, None]).flatten(1, 2)
-        x = self.conv5(torch.relu(self.bn4(x)))
+        x = self.conv5(torch.relu_(self.bn4(x)))
         if self.bn5 is not None:
-            x = torch.relu(self.bn5(x))
+            x = torch.relu_(self.bn5(x))
         feature_BTMC = x.mean((2, 3)).unflatten(1, (self.num, self.width)).unflatten(0, shape)
         found["feature_BTMC"] = feature_BTMC
         found["logit_BTM"] = _classify(feature_BTMC, self.weight_MC, self.bias_M)

@@ -28,7 +28,7 @@ class RegionLayer(nn.Module):
         eighths = self.patches8(whole)
         quarters = self.patches4(eighths)
         halves = self.patches2(quarters)
-        return torch.relu(self.bn(whole + torch.cat([eighths, quarters, halves], dim=1)))
+        return torch.relu_(self.bn(whole + torch.cat([eighths, quarters, halves], dim=1)))
 
 
 class PatchConv(nn.Module):
@@ -44,6 +44,7 @@ class PatchConv(nn.Module):
         side = self.side
         rows, columns = image_BCHW.shape[2] // side, image_BCHW.shape[3] // side
         patches = image_BCHW.unflatten(2, (side, rows)).unflatten(4, (side, columns))  # B, C, g, h, g, w
-        patches = self.conv(torch.relu(self.bn(patches.permute(0, 2, 4, 1, 3, 5).flatten(1, 3))))
-        patches = patches.unflatten(1, (side, side, -1)).permute(0, 3, 1, 4, 2, 5)  # B, C, g, h, g, w
-        return patches.flatten(4, 5).flatten(2, 3)
+        stacked = patches.permute(0, 3, 5, 2, 4, 1).flatten(3).permute(0, 3, 1, 2)  # B, g g C, h, w; channels last
+        stacked = self.conv(torch.relu_(self.bn(stacked)))
+        patches = stacked.unflatten(1, (side, side, -1)).permute(0, 1, 4, 2, 5, 3)  # B, g, h, g, w, C
+        return patches.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)

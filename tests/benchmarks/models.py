@@ -1,0 +1,205 @@
+"""How fast are the models? `python tests/benchmarks/models.py [--threads 1] [--no-compiled] [--data SHARDS]`.
+
+Each part's training step and inference beside the loop of the tests (`literal_aar`: one Python loop over what the paper
+indexes, every body a library call), same weights, same batch, taken in turns; times are the processor's, so that what else
+a machine does counts little. Peak memory is that of a process of its own for each. With `--data`, the share of a training
+step spent waiting for data. Where there is a GPU: pictures a second and memory of presets at the paper's batch size, bf16.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import literal_aar as literal
+from reactionnet_models import aar, cage
+
+console = Console(width=120)
+PARTS = {"stage A": (1.5, "attention"), "stage B": (3.0, "relation")}
+WAYS = ("loop", "eager", "compiled")
+MEMORY_SLACK = 1.02
+
+
+def make(part: str, way: str, size: str, batch: int, training: bool) -> Any:
+    """A function that does one step, and one that does its gradient too where `training`."""
+    torch.manual_seed(0)
+    config = aar.PRESETS["bp4d" if size == "full" else "small"]
+    config = aar.with_rates(config, {f"au_occ_{au}": 0.3 for au in config.aus})
+    net = getattr(aar.build(config), part).train(training)
+    units = len(config.aus)
+    if part == "attention":
+        given = aar.example(config, batch, 1)
+    else:
+        labels = {name: torch.ones(batch, 48, units) for name in ("au_BTM", "au_mask_BTM")}
+        given = {"feature_BTMC": torch.randn(batch, 48, units, config.width), "au_BTM": labels["au_BTM"]}
+        given["au_mask_BTM"] = labels["au_mask_BTM"].bool()
+    if way == "loop":
+        run = (
+            (lambda: literal.attention(net, given["image_BTCHW"]))
+            if part == "attention"
+            else (lambda: {"logit_BTM": literal.relation(net, given["feature_BTMC"])})
+        )
+    else:
+        forward = torch.compile(net, fullgraph=True) if way == "compiled" else net
+        run = lambda: forward(given)  # noqa: E731
+
+    def step() -> None:
+        if not training:
+            with torch.no_grad():
+                run()
+            return
+        aar.loss(run(), given, config)["loss"].backward()
+        net.zero_grad()
+
+    return step
+
+
+def peak_of(part: str, way: str, size: str, batch: int, training: bool) -> float:
+    """MB that one process needs above what it had before its first step."""
+    arguments = [part, way, size, str(batch), str(int(training))]
+    done = subprocess.run(
+        [sys.executable, __file__, "--measure", json.dumps(arguments)], capture_output=True, text=True, check=False
+    )
+    return json.loads(done.stdout.splitlines()[-1])["mb"] if done.returncode == 0 else float("nan")
+
+
+def _measure(arguments: list[str]) -> None:
+    torch.set_num_threads(1)
+    part, way, size, batch, training = arguments
+    step = make(part, way, size, int(batch), training == "1")
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+    step()
+    print(json.dumps({"mb": resident("VmHWM") - before}))
+
+
+def resident(name: str) -> float:
+    """MB of this process, now (`VmRSS`) or at most (`VmHWM`); Linux."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+def main(
+    threads: Annotated[int, typer.Option()] = 1,
+    size: Annotated[str, typer.Option(help="full: the paper's; small: 96 px, c = 4.")] = "full",
+    batch: Annotated[int, typer.Option(help="Frames of stage A, sequences of stage B.")] = 4,
+    repeats: Annotated[int, typer.Option()] = 5,
+    compiled: Annotated[bool, typer.Option(help="Also torch.compile(fullgraph=True).")] = True,
+    data: Annotated[str | None, typer.Option(help="Imported rendered_facs, for the waiting.")] = None,
+    measure: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Measure and print."""
+    if measure:
+        _measure(json.loads(measure))
+        return
+    torch.set_num_threads(threads)
+    ways = WAYS if compiled else WAYS[:2]
+    table = Table(title=f"AAR {size}, batch {batch}, {threads} threads, torch {torch.__version__}: loop / ours (goal)")
+    for column in (
+        "",
+        "step",
+        *(f"{way}, s" for way in ways),
+        *(f"loop / {way}" for way in ways[1:]),
+        "peak MB: loop",
+        "eager",
+    ):
+        table.add_column(column)
+    for name, (goal, part) in PARTS.items():
+        for training in (True, False):
+            steps = {way: make(part, way, size, batch, training) for way in ways}
+            for step in steps.values():
+                step()  # warm, and compile
+            took: dict[str, list[float]] = {way: [] for way in ways}
+            for _ in range(repeats):
+                for way, step in steps.items():
+                    begun = time.process_time()
+                    step()
+                    took[way].append(time.process_time() - begun)
+            middle = {way: median(times) for way, times in took.items()}
+            peaks = [peak_of(part, way, size, batch, training) for way in ("loop", "eager")]
+            ratios = [f"{middle['loop'] / middle[way]:.2f} ({goal})" for way in ways[1:]]
+            shown = [f"{peaks[0]:.0f}", f"{peaks[1]:.0f}" + (" higher" if peaks[1] > MEMORY_SLACK * peaks[0] else "")]
+            kind = "training" if training else "inference"
+            table.add_row(name, kind, *(f"{middle[way]:.3f}" for way in ways), *ratios, *shown)
+    console.print(table)
+    if data:
+        console.print(waiting(data))
+    if torch.cuda.is_available():
+        console.print(on_gpu())
+
+
+def waiting(data: str, num_steps: int = 12) -> Table:
+    """Share of training steps spent waiting for the next batch, small presets on imported rendered_facs."""
+    from reactionnet_models.data import Data, Loader, open_split
+    from reactionnet_models.training import make_optimiser
+
+    table = Table(title=f"waiting for data, {num_steps} steps (goal < 5 %)")
+    for column in ("preset", "s a step", "waiting"):
+        table.add_column(column)
+    for module, preset in ((aar, "small"), (cage, "small_combined")):
+        config, recipe = module.PRESETS[preset], module.RECIPES[preset]
+        rates = {
+            **dict.fromkeys(recipe.labels, 0.2),
+            **{f"expression={n}": 1 / 8 for n in cage.classes_of("affectnet8")},
+        }
+        config = module.with_rates(config, rates)
+        stage = recipe.stages[0]
+        loader = Loader(open_split(module, config, recipe, stage, Data(root=data), "train", train=True))
+        model = module.build(config)
+        net = getattr(model, stage.part) if stage.part else model
+        optimiser = make_optimiser(stage, net)
+        items = iter(loader)
+        next(items)  # the first batch fills the pipe
+        loader.waited_s, begun = 0.0, time.perf_counter()
+        for _ in range(num_steps):
+            batch = module.prepare(next(items), config, torch.Generator().manual_seed(0))
+            module.loss(net(batch), batch, config)["loss"].backward()
+            optimiser.step()
+            optimiser.zero_grad()
+        took = time.perf_counter() - begun
+        table.add_row(
+            f"{module.__name__.rpartition('.')[2]} {preset}", f"{took / num_steps:.2f}", f"{loader.waited_s / took:.1%}"
+        )
+    return table
+
+
+def on_gpu() -> Table:
+    """Training steps of the papers' presets at their batch sizes, bf16."""
+    table = Table(title=f"{torch.cuda.get_device_name()}, bf16, training")
+    for column in ("preset", "batch", "pictures a second", "peak GB"):
+        table.add_column(column)
+    for module, preset in [(aar, "bp4d_aa"), *((cage, name) for name in cage.PRESETS if name.startswith("affectnet8"))]:
+        config, stage = module.PRESETS[preset], module.RECIPES[preset].stages[0]
+        model = module.build(cage.replace(config, weights=None) if module is cage else config).cuda()
+        batch = {name: value.cuda() for name, value in module.example(config, stage.batch_size).items()}
+        torch.cuda.reset_peak_memory_stats()
+        for step in range(13):
+            if step == 3:
+                torch.cuda.synchronize()
+                begun = time.perf_counter()
+            with torch.autocast("cuda", torch.bfloat16):
+                out = model(batch)
+            module.loss(out, batch, config)["loss"].backward()
+            model.zero_grad()
+        torch.cuda.synchronize()
+        images = next(value for name, value in batch.items() if name.startswith("image"))
+        pictures = 10 * images.shape[0] * (images.shape[1] if images.dim() == 5 else 1)
+        rate = pictures / (time.perf_counter() - begun)
+        table.add_row(preset, str(stage.batch_size), f"{rate:.0f}", f"{torch.cuda.max_memory_allocated() / 2**30:.1f}")
+    return table
+
+
+if __name__ == "__main__":
+    typer.run(main)
