@@ -51,6 +51,14 @@ def tiny(tmp_path_factory):
     )
 
 
+@pytest.fixture(scope="module")
+def by_shards(tiny, tmp_path_factory):
+    """The same clips as `tiny` in one, three and eight shards."""
+    lengths = [1 + clip * 7 % 5 for clip in range(22)]
+    made = {num: write_dataset(tmp_path_factory.mktemp(f"in{num}"), lengths, num_shards=num, side=8) for num in (1, 8)}
+    return {**made, 3: tiny}
+
+
 def seen(items):
     """(clip, frame) of every unmasked picture."""
     pairs = []
@@ -316,16 +324,17 @@ def test_shards_are_finished_before_others_begin_where_that_is_asked(tiny):
     stops=st.lists(st.integers(0, 30), max_size=2),
     shuffle=st.booleans(),
     shuffle_shards=st.sampled_from([None, 2]),
+    num_shards=st.sampled_from([1, 3, 8]),
 )
 def test_stopped_and_resumed_ranks_see_every_frame_once(
-    tiny, window, batch_size, num_ranks, stops, shuffle, shuffle_shards
+    by_shards, window, batch_size, num_ranks, stops, shuffle, shuffle_shards, num_shards
 ):
     pairs = []
     for rank in range(num_ranks):
 
         def dataset(rank=rank):
             return ShardDataset(
-                tiny, window=window, batch_size=batch_size, rank=rank, num_ranks=num_ranks, shuffle=shuffle, seed=9,
+                by_shards[num_shards], window=window, batch_size=batch_size, rank=rank, num_ranks=num_ranks, shuffle=shuffle, seed=9,
                 shuffle_shards=shuffle_shards, fields=("frames",), threads=0,
             )  # fmt: skip
 
@@ -341,6 +350,59 @@ def test_stopped_and_resumed_ranks_see_every_frame_once(
         assert keys(found) == keys(undisturbed)
         pairs += seen(found)
     assert len(pairs) == len(set(pairs)) == sum(1 + clip * 7 % 5 for clip in range(22))
+
+
+@pytest.mark.slow
+@settings(max_examples=30, deadline=None)
+@given(
+    num_shards=st.sampled_from([1, 3, 8]),
+    num_ranks=st.integers(1, 3),
+    workers=st.integers(0, 3),
+    batch_size=st.sampled_from([None, 1, 4]),
+    window=st.sampled_from([1, 3]),
+    stops=st.lists(st.integers(0, 12), min_size=1, max_size=2),
+    uneven=st.sampled_from(["keep", "drop", "pad"]),
+    seed=st.integers(0, 3),
+)
+def test_workers_that_are_stopped_and_resumed_see_what_an_undisturbed_rank_does(
+    by_shards, num_shards, num_ranks, workers, batch_size, window, stops, uneven, seed
+):
+    """Workers x ranks x shards x resume points. With batching inside, batches are those of one process, in order."""
+    pairs = []
+    for rank in range(num_ranks):
+
+        def loader(rank=rank, workers=workers):
+            dataset = ShardDataset(
+                by_shards[num_shards], window=window, batch_size=batch_size, rank=rank, num_ranks=num_ranks, shuffle=True,
+                seed=seed, uneven=uneven, threads=0,
+            )  # fmt: skip
+            return StatefulDataLoader(dataset, batch_size=None if batch_size else 4, num_workers=workers)
+
+        undisturbed, found, state = list(loader()), [], None
+        for stop in [*stops, None]:
+            again = loader()
+            if state is not None:
+                again.load_state_dict(state)
+            rows = iter(again)
+            head = [*itertools.islice(rows, stop)]
+            found += [
+                {name: value.clone() for name, value in row.items() if torch.is_tensor(value)} | {"key": row["key"]}
+                for row in head
+            ]
+            state = again.state_dict()
+            if stop is None or len(head) < stop or len(found) >= len(undisturbed):
+                break
+        assert keys(found) == keys(undisturbed)
+        if batch_size:
+            assert keys(found) == keys(loader(workers=0))
+        for batch in found:
+            once = ~batch["repeated"] if "repeated" in batch else torch.ones(len(batch["key"]), dtype=torch.bool)
+            frames, mask = batch["frames"][once], batch["frame_mask"][once]
+            pairs += [told(picture) for picture in frames[mask]]
+    everything = sum(1 + clip * 7 % 5 for clip in range(22))
+    assert len(pairs) == len(set(pairs))
+    items = len(ShardDataset(by_shards[num_shards], window=window))
+    assert len(pairs) == everything if uneven != "drop" or items % num_ranks == 0 else len(pairs) < everything
 
 
 # State
