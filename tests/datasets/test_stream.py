@@ -334,8 +334,8 @@ def test_stopped_and_resumed_ranks_see_every_frame_once(
 
         def dataset(rank=rank):
             return ShardDataset(
-                by_shards[num_shards], window=window, batch_size=batch_size, rank=rank, num_ranks=num_ranks, shuffle=shuffle, seed=9,
-                shuffle_shards=shuffle_shards, fields=("frames",), threads=0,
+                by_shards[num_shards], window=window, batch_size=batch_size, rank=rank, num_ranks=num_ranks, shuffle=shuffle,
+                seed=9, shuffle_shards=shuffle_shards, fields=("frames",), threads=0,
             )  # fmt: skip
 
         undisturbed = list(dataset())
