@@ -12,7 +12,7 @@ only; nothing is downloaded. Two layouts; ROOT holds one of them:
 
 Values are self-reports divided by their maximum, 0 to 1, and no distribution: they are stored as they are. `devel` is
 `val`. An empty cell, or no row, of a test video is masked `withheld`; anywhere else it is an error. Nobody's identity is
-in the release, so there are no subjects and no other split than the official one.
+in the release, so there are no subjects, and no other splits than the official one and `hume_reaction-5fold-ours-v1`.
 
 Where the reference leaves something open: videos are stored whole, frame by frame from 0 at the times that the file says,
 as their rate varies; the country is kept in the records' provenance as it is spelled. MuSe's tree has no videos: where
@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reactionnet_datasets.about import CONFIRMED, About, Known, one_of
+from reactionnet_datasets.about import CONFIRMED, About, Known, folds_of, one_of
 from reactionnet_datasets.clip import Clip, NoPictures, Numbers, Video
 from reactionnet_datasets.hume import SPLITS, Row, intensities, rows_of, withheld
 from reactionnet_datasets.labels import classes_of
@@ -82,6 +82,10 @@ def read(release: Release, options: Options) -> Iterator[Clip]:
 # -- ABAW5 -----------------------------------------------------------------------------------------------------------
 
 
+def _folds(name: str, split: str) -> dict[str, int]:
+    return {} if split == "test" else folds_of("hume_reaction", name)
+
+
 def _read_abaw(release: Release, info: Path, options: Options) -> Iterator[Clip]:
     rows = list(rows_of(release, info, "File_ID", ("split", *classes_of(SPACE))))
     videos = {split: by_name(release, _folders(release, names)) for split, names in FOLDERS.items()}
@@ -95,7 +99,7 @@ def _read_abaw(release: Release, info: Path, options: Options) -> Iterator[Clip]
         labels = intensities(release, info, row, SPACE, PREFIX, split)
         if clip is not None:
             facts = {"country": row.cells["country"]} if row.cells.get("country") else {}
-            yield Clip(**clip, labels=labels, splits={"all": split}, facts=facts)
+            yield Clip(**clip, labels=labels, splits={"all": split}, folds=_folds(row.name, split), facts=facts)
 
 
 def _folders(release: Release, names: tuple[str, ...]) -> list[Path]:
@@ -176,7 +180,7 @@ def _read_muse(release: Release, base: Path, splits: Mapping[str, tuple[str, str
         else:
             clip = _feature_clip(release, name, written, features, options)
         if clip is not None:
-            yield Clip(**clip, labels=labels, splits={"all": split})
+            yield Clip(**clip, labels=labels, splits={"all": split}, folds=_folds(name, split))
 
 
 def _entries(release: Release, base: Path) -> str:

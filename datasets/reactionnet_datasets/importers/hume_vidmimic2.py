@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reactionnet_datasets.about import PARTLY, About, Known, one_of
+from reactionnet_datasets.about import PARTLY, About, Known, folds_of, one_of
 from reactionnet_datasets.clip import Clip, Pictures, Video
 from reactionnet_datasets.hume import intensities, rows_of, withheld
 from reactionnet_datasets.labels import classes_of
@@ -87,7 +87,8 @@ def read(release: Release, options: Options) -> Iterator[Clip]:
     for name, (split, labels) in sorted(rows.items(), key=lambda item: (len(item[0]), item[0])):
         clip = _clip(release, name, found, options)
         if clip is not None:
-            yield Clip(**clip, labels=labels, splits={"all": split}, cut_at_gaps=False)
+            folds = {} if split == "test" else folds_of("hume_vidmimic2", name)
+            yield Clip(**clip, labels=labels, splits={"all": split}, folds=folds, cut_at_gaps=False)
 
 
 def _refuse_pickles(release: Release) -> None:
