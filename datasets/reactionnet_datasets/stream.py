@@ -53,8 +53,8 @@ class ShardDataset(IterableDataset):
     `audio_length` (16 kHz), `mfcc` and `logmel` of that sound (F, 128 and F, 64: see `sound_features`), `caption`, `meta`,
     and any feature stream by name. With `batch_size` all have a first axis B.
 
-    `labels` are names, or names with rules (`{"au_occ_12": "intensity>=2"}`); `labelled` leaves out windows without any
-    valid one; `subset` keeps those at these places of an unshuffled pass of one root. `weights` mixes several roots by
+    `labels` are names, or names with rules (`{"au_occ_12": "intensity>=2"}`); why a value is missing is a word in the column
+    `NAME_mask` of `tables/frames`. `labelled` leaves out windows without any valid one; `subset` keeps those at these places of an unshuffled pass of one root. `weights` mixes several roots by
     share; an epoch then has `epoch_items`. Ranks are those of torch.distributed unless given; for `uneven` see
     `windows.share_of`. `on_error="skip"` leaves damaged records out and
     counts them in `num_skipped`. `shuffle_shards` shuffles within so many shards at a time.
