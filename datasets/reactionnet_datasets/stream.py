@@ -54,10 +54,10 @@ class ShardDataset(IterableDataset):
     and any feature stream by name. With `batch_size` all have a first axis B.
 
     `labels` are names, or names with rules (`{"au_occ_12": "intensity>=2"}`); why a value is missing is a word in the column
-    `NAME_mask` of `tables/frames`. `labelled` leaves out windows without any valid one; `subset` keeps those at these places of an unshuffled pass of one root. `weights` mixes several roots by
-    share; an epoch then has `epoch_items`. Ranks are those of torch.distributed unless given; for `uneven` see
-    `windows.share_of`. `on_error="skip"` leaves damaged records out and
-    counts them in `num_skipped`. `shuffle_shards` shuffles within so many shards at a time.
+    `NAME_mask` of `tables/frames`. `labelled` leaves out windows without any valid one; `subset` keeps those at these
+    places of an unshuffled pass of one root. `weights` mixes several roots by share; an epoch then has `epoch_items`. Ranks
+    are those of torch.distributed unless given; for `uneven` see `windows.share_of`. `on_error="skip"` leaves damaged
+    records out and counts them in `num_skipped`. `shuffle_shards` shuffles within so many shards at a time.
 
     Every pass is an epoch of its own; `set_epoch` chooses the next. Raises ValueError for arguments that do not fit, and
     its subclass ShardError where the bytes are not what the manifest says.
