@@ -5,7 +5,7 @@ earlier stage computed.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -91,6 +91,20 @@ def rates_of(labels: Mapping[str, np.ndarray], classes: Mapping[str, tuple[str, 
         else:
             rates[name] = float(values[mask].mean())
     return rates
+
+
+def places_of_videos(
+    module: ModuleType, config: Any, recipe: Recipe, stage: Stage, data: Data, split: str, videos: Collection[str]
+) -> np.ndarray:
+    """Places of the labelled windows that are of some videos, ascending. ValueError where there are none."""
+    dataset = open_split(
+        module, config, recipe, stage, data, split, fields=("labels", "meta"), augment=None, batch_size=1024,
+        num_frames=None,
+    )  # fmt: skip
+    chosen = [meta["video_id"] in videos for batch in dataset for meta in batch["meta"]]
+    if not any(chosen):
+        raise ValueError(f"none of the {len(videos)} videos named is in {split} of {data.root}")
+    return np.flatnonzero(chosen)
 
 
 def balanced_subset(index_N: np.ndarray, mask_N: np.ndarray, seed: int) -> np.ndarray:

@@ -28,6 +28,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/MODEL-PRESET...]")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value or stage.field=value.")] = None,
     val: Annotated[str, typer.Option(help="Split that chooses the best epoch (the papers: test); none keeps the last.")] = "auto",
+    videos: Annotated[Path | None, typer.Option(help="Text file of video ids to train on: one of reactionnet-subsets'.")] = None,
     init: Annotated[str | None, typer.Option(help="Run or model to start from; none starts afresh.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides weights, order and draws.")] = 0,
     precision: Annotated[str, typer.Option(help="auto, 32-true, bf16-mixed: Lightning's names.")] = "auto",
@@ -46,7 +47,7 @@ def run(
         show_list(json_)
         return
     try:
-        _train(model, preset, data, fold, out, settings or [], val, init, seed, precision, devices, checkpoint_steps,
+        _train(model, preset, data, fold, out, settings or [], val, videos, init, seed, precision, devices, checkpoint_steps,
                max_steps or -1, quiet)  # fmt: skip
     except (OSError, ValueError) as error:
         errors.print(f"error: {error}")
@@ -56,7 +57,9 @@ def run(
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _train(model, preset, data, fold, out, settings, val, init, seed, precision, devices, checkpoint_steps, max_steps, quiet):  # type: ignore[no-untyped-def]  # fmt: skip
+def _train(  # type: ignore[no-untyped-def]
+    model, preset, data, fold, out, settings, val, videos, init, seed, precision, devices, checkpoint_steps, max_steps, quiet
+):  # fmt: skip
     from reactionnet_datasets.storage import ShardError, open_storage
     from reactionnet_models.settings import apply_settings
 
@@ -87,6 +90,7 @@ def _train(model, preset, data, fold, out, settings, val, init, seed, precision,
         out=out or Path("runs") / f"{model}-{preset}{suffix}-seed{seed}", seed=seed, val="" if val == "none" else val,
         start="" if init in (None, "none") else init, precision=precision, devices=devices,
         checkpoint_steps=checkpoint_steps, max_steps=max_steps, quiet=quiet,
+        videos=tuple(videos.read_text().split()) if videos else (),
     )  # fmt: skip
     # Its hints on workers, logging intervals and filled folders do not fit here; its errors are raised.
     warnings.filterwarnings("ignore", module="lightning")

@@ -62,6 +62,7 @@ class Job:
     checkpoint_steps: int = 200
     max_steps: int = -1
     quiet: bool = False
+    videos: tuple[str, ...] = ()  # train on these alone: one subset of an ensemble
 
     @property
     def model_name(self) -> str:
@@ -74,7 +75,7 @@ class Job:
                 {
                     "model": self.model_name, "preset": self.preset, "config": asdict(self.config),
                     "recipe": asdict(self.recipe), "data": asdict(self.data), "seed": self.seed, "val": self.val,
-                    "start": self.start,
+                    "start": self.start, "videos": self.videos,
                 }
             )
         )  # fmt: skip
@@ -377,6 +378,9 @@ def _loaders(
             job.module, config, job.recipe, stage, job.data, name, train=train, seed=job.seed, **changed
         )
 
+    if job.videos:
+        named = data_of.places_of_videos(job.module, config, job.recipe, stage, job.data, "train", set(job.videos))
+        subset = named if subset is None else np.intersect1d(named, subset)
     if not stage.cached:
         val = Loader(split(job.val, False)) if job.val else None
         return Loader(split("train", True, subset=subset)), val
@@ -386,7 +390,7 @@ def _loaders(
     loaders = []
     for name in ("train", job.val) if job.val else ("train",):
         kept = folder / "features" / name
-        dataset = split(name, False)
+        dataset = split(name, False, subset=subset if name == "train" else None)
         views = stage.views if name == "train" else 0
         made_from = {"weights": _digest(before), "views": views, "content": dataset.state_dict()["settings"]["content"]}
         cache_features(
