@@ -34,7 +34,9 @@ errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 @torch.no_grad()
-def predict(loaded: Loaded, shards: str, split: str | None = None, *, device: str = "cpu") -> pa.Table:
+def predict(
+    loaded: Loaded, shards: str, split: str | None = None, *, device: str = "cpu", batch_size: int | None = None
+) -> pa.Table:
     """One row a frame: `key`, `clip`, `frame`, `t_s`, and the model's columns; null where there is no answer, such as for
     a face without landmarks. ValueError where the shards cannot be read."""
     module, config = loaded.module, loaded.config
@@ -44,7 +46,14 @@ def predict(loaded: Loaded, shards: str, split: str | None = None, *, device: st
     stage = replace(stage, stride=max(stage.stride, stage.window) if stage.window > 1 else 1)
     stage = replace(stage, num_frames=None) if stage.window else stage
     dataset = data_of.open_split(
-        module, config, recipe, stage, Data(root=shards), split, fields=fields, batch_size=stage.batch_size
+        module,
+        config,
+        recipe,
+        stage,
+        Data(root=shards),
+        split,
+        fields=fields,
+        batch_size=batch_size or stage.batch_size,
     )
     model = loaded.model.to(device).eval()
     columns: dict[str, list[Any]] = {}
@@ -88,7 +97,8 @@ def run(
             shards = shards_of(
                 source, Path(scratch), landmarks="landmarks49" in loaded.module.RECIPES[loaded.preset].fields
             )
-            table = predict(loaded, shards, split, device=device)
+            one_by_one = 1 if shards != source else None  # pictures of a folder may differ in size
+            table = predict(loaded, shards, split, device=device, batch_size=one_by_one)
         out.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, out / "predictions.parquet")
         drawn = draw(table, out, most_pictures)
@@ -119,7 +129,7 @@ def shards_of(source: str, scratch: Path, *, landmarks: bool) -> str:
         raise ValueError(f"{source} is neither shards, a folder of pictures, nor a video")
     done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
     if done.returncode or not (made / "dataset.json").is_file():
-        raise ValueError(f"no shards came of {source}: {_last_words(made, done.stderr or done.stdout)}")
+        raise ValueError(f"no shards came of {source}: {_last_words(made, done.stdout + done.stderr)}")
     return str(made)
 
 
@@ -129,7 +139,8 @@ def _last_words(made: Path, text: str) -> str:
         return "; ".join(
             f"{row['code']}: {row['message']}" for row in map(json.loads, letters.read_text().splitlines())
         )
-    return " ".join(text.strip().splitlines()[-3:]) or "the command said nothing"
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("left out:")]
+    return " ".join(lines[-6:]) or "the command said nothing"
 
 
 def draw(table: pa.Table, out: Path, most: int) -> int:

@@ -1,12 +1,15 @@
 """Training on drawn shards, the real loop: exact resumption, both stages of AAR, warm starts, scores and predictions."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from drawn_shards import write_dataset
@@ -144,6 +147,39 @@ def test_prediction_has_a_row_a_frame_and_the_models_numbers(straight, shards, t
         expected = loaded.model(batch)["logit_BTM"][0, :, 1].sigmoid()
     assert table["p_au_occ_12"].to_pylist()[:4] == pytest.approx(expected.tolist(), abs=1e-5)
     assert list(tmp_path.glob("*.png"))
+
+
+def test_prediction_takes_a_folder_of_pictures_of_any_size(straight, shards, tmp_path):
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for name, side in (("ann", 40), ("bob", 56)):
+        Image.new("RGB", (side, side + 8), (side, 90, 120)).save(faces / f"{name}.png")
+    run_job(job(cage, "tiny_discrete", shards, tmp_path / "run", val="", checkpoint_steps=100))
+    result = CliRunner().invoke(predict.app, [str(tmp_path / "run"), str(faces), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    table = pq.read_table(tmp_path / "out" / "predictions.parquet")
+    assert sorted(table["clip"].to_pylist())[0].startswith("ann") and table.num_rows == 2
+    total = sum(np.asarray(table[f"p_{name}"]) for name in CLASSES)
+    np.testing.assert_allclose(total, 1, atol=1e-5)
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2
+
+
+@pytest.mark.slow
+def test_prediction_takes_a_video(straight, shared, tmp_path):
+    video = shared / "reaction_videos" / "pub02_pip_bottom_right.mp4"
+    result = CliRunner().invoke(predict.app, [str(straight), str(video), "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    table = pq.read_table(tmp_path / "predictions.parquet")
+    assert table.num_rows > 100 and table["p_au_occ_12"].null_count < table.num_rows
+
+
+def test_models_need_no_trainer_to_be_imported():
+    code = (
+        "import sys; import reactionnet_models, reactionnet_models.aar, reactionnet_models.cage; "
+        "print([name for name in ('lightning', 'torchmetrics', 'transformers', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_valence_arousal_starts_from_the_combined_run_on_a_balanced_subset(shards, tmp_path):
