@@ -78,7 +78,7 @@ class Reasoner(nn.Module):
         self.num_visual = len(config.visual)
         self.heads = NodeHeads(config, width, num)
         self.classify = Stacked((num_domains, num), node, 1)
-        self.over_time = nn.GRU(node, node, batch_first=True) if config.temporal else None
+        self.over_time = nn.GRUCell(node, node) if config.temporal else None
         self.graph: nn.Module | None = None
         if config.graph == "attention":
             self.graph = Attention(matrix, num_domains, node)
@@ -109,7 +109,9 @@ class Reasoner(nn.Module):
     def _follow(self, node_BTDKC: Tensor) -> Tensor:
         assert self.over_time is not None
         seen, rest = node_BTDKC[:, :, : self.num_visual], node_BTDKC[:, :, self.num_visual :]
-        batch, _, domains, labels, _ = seen.shape
-        series = seen.permute(0, 2, 3, 1, 4).flatten(0, 2)
-        moved = self.over_time(series)[0].unflatten(0, (batch, domains, labels)).permute(0, 3, 1, 2, 4)
-        return torch.cat([seen + moved, rest], 2)
+        shape = seen[:, 0].shape
+        states, state = [], torch.zeros_like(seen[:, 0]).flatten(0, 2)
+        for node_BDKC in seen.unbind(1):  # a step a frame, which torch.compile can trace, as it cannot nn.GRU
+            state = self.over_time(node_BDKC.flatten(0, 2), state)
+            states.append(state.view(shape))
+        return torch.cat([seen + torch.stack(states, 1), rest], 2)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +22,7 @@ errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 @app.command()
 def run(
-    model: Annotated[str | None, typer.Argument(help="aar or cage; --list shows all presets.")] = None,
+    model: Annotated[str | None, typer.Argument(help="aar, abaw6, cage, drr or eri; --list shows all presets.")] = None,
     preset: Annotated[str | None, typer.Argument(help="Which variant.")] = None,
     data: Annotated[str | None, typer.Option(help="Folder or URL of the shards.")] = None,
     fold: Annotated[int | None, typer.Option(help="Fold of the preset's protocol.")] = None,
@@ -29,6 +30,7 @@ def run(
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value or stage.field=value.")] = None,
     val: Annotated[str, typer.Option(help="Split that chooses the best epoch (the papers: test); none keeps the last.")] = "auto",
     videos: Annotated[Path | None, typer.Option(help="Text file of video ids to train on: one of reactionnet-subsets'.")] = None,
+    sweep: Annotated[str | None, typer.Option(help="KEY=A,B,C: a run for each value, and a table of their scores.")] = None,
     init: Annotated[str | None, typer.Option(help="Run or model to start from; none starts afresh.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides weights, order and draws.")] = 0,
     precision: Annotated[str, typer.Option(help="auto, 32-true, bf16-mixed: Lightning's names.")] = "auto",
@@ -47,8 +49,11 @@ def run(
         show_list(json_)
         return
     try:
-        _train(model, preset, data, fold, out, settings or [], val, videos, init, seed, precision, devices, checkpoint_steps,
-               max_steps or -1, quiet)  # fmt: skip
+        given = (val, videos, init, seed, precision, devices, checkpoint_steps, max_steps or -1, quiet)
+        if sweep:
+            _sweep(sweep, model, preset, data, fold, out, settings or [], given)
+        else:
+            _train(model, preset, data, fold, out, settings or [], *given)
     except (OSError, ValueError) as error:
         errors.print(f"error: {error}")
         raise typer.Exit(EXIT_REFUSED) from None
@@ -108,6 +113,26 @@ def _train(  # type: ignore[no-untyped-def]
         for name, value in summary["last_epoch"].items():
             console.print(f"  {name} {value:.4f}")
         console.print(f"then: reactionnet-evaluate {job.out} --data {data}")
+
+
+def _sweep(sweep: str, model, preset, data, fold, out, settings, given) -> None:  # type: ignore[no-untyped-def]
+    """One run a value of a setting, in OUT/KEY=VALUE, and a table of each one's best score on the judging split."""
+    key, equals, values = sweep.partition("=")
+    if not equals or not values or not model or not preset:
+        raise ValueError(f"--sweep {sweep}: expected a model, a preset and KEY=A,B,C, such as delay_s=0,0.2,0.4,0.8")
+    root = out or Path("runs") / f"{model}-{preset}-sweep"
+    recipe = load_model_module(model).RECIPES[preset]
+    table = Table(title=f"{model} {preset} by {key}")
+    for column in (key, f"best val {recipe.monitor}", "run"):
+        table.add_column(column)
+    for value in values.split(","):
+        folder = root / f"{key}={value}"
+        _train(model, preset, data, fold, folder, [*settings, f"{key}={value}"], *given)
+        rows = (folder / "history.jsonl").read_text().splitlines() if (folder / "history.jsonl").is_file() else []
+        scores = [row[name] for row in map(json.loads, rows) if (name := f"val_{recipe.monitor}") in row]
+        best = (max if recipe.higher_is_better else min)(scores, default=math.nan)
+        table.add_row(value, f"{best:.4f}", str(folder))
+    console.print(table)
 
 
 def show_list(as_json: bool) -> None:

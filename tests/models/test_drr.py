@@ -239,3 +239,28 @@ def test_facs_relations_are_those_that_the_paper_names():
     assert matrix[1, 2] == 1 and matrix[1, 3] == 1 and matrix[3, 0] == 0
     assert torch.equal(matrix, matrix.T)
     assert relation_matrix((4, 12), ("4-12",)).tolist() == [[1, 0], [0, 1]]  # FACS's exclusion wins over a count
+
+
+def test_dynamic_follows_each_node_with_a_gru():
+    torch.manual_seed(0)
+    config = drr.PRESETS["tiny_dynamic_aud"]
+    head = drr.build(config).tasks["aud"]
+    gru = torch.nn.GRU(6, 6, batch_first=True)
+    gru.load_state_dict({f"{name}_l0": value for name, value in head.over_time.state_dict().items()})
+    feature, mask = torch.randn(2, 5, 3, 16), torch.ones(2, 5, 3, dtype=torch.bool)
+    _, _, found = head(feature, mask)
+    still = head.heads(feature.flatten(0, 1)).unflatten(0, (2, 5))
+    for d in range(2):
+        for k in range(3):
+            expected = still[:, :, d, k] + gru(still[:, :, d, k])[0]
+            torch.testing.assert_close(found[:, :, d, k], expected)
+    torch.testing.assert_close(found[:, :, 2], still[:, :, 2])  # a caption does not move
+
+
+@pytest.mark.parametrize("preset", ["tiny_dyadic", "tiny_dynamic_aud"])
+def test_compiles_into_one_graph(preset):
+    config = drr.PRESETS[preset]
+    model, batch = drr.build(config).eval(), drr.example(config, 2)
+    torch._dynamo.reset()
+    with torch.no_grad():
+        assert_close(torch.compile(model, backend="eager", fullgraph=True)(batch), model(batch))

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from drawn_shards import write_dataset
 from reactionnet_datasets import Augment, ShardDataset
 from reactionnet_datasets.sample import Label
-from reactionnet_models import abaw6, drr, eri, evaluate, from_pretrained, predict
+from reactionnet_models import abaw6, drr, eri, evaluate, from_pretrained, predict, train
 from reactionnet_models import data as data_of
 from reactionnet_models.data import Data
 from reactionnet_models.recipe import Stage
@@ -146,3 +147,14 @@ def test_stimuli_are_cropped_like_faces(shards):
         batch_size=2, **drr.stream(drr.PRESETS["tiny"], train=False),
     )  # fmt: skip
     assert next(iter(seen))["stimulus"].shape == (2, 1, 3, 32, 32)
+
+
+def test_delays_are_swept_by_command(shards, tmp_path):
+    given = ["drr", "tiny_static_aud", "--data", str(shards), "--out", str(tmp_path), "-q", "--set", "text=words"]
+    given += ["--set", f"aus={','.join(map(str, AUS[:3]))}", "--set", "all.epochs=1", "--sweep", "delay_s=0,0.08"]
+    done = CliRunner().invoke(train.app, given)
+    assert done.exit_code == 0, done.output
+    delays = [from_pretrained(tmp_path / f"delay_s={value}").config.delay_s for value in ("0", "0.08")]
+    assert delays == [0.0, 0.08] and "best val f1" in done.output
+    wrong = CliRunner().invoke(train.app, [*given[:4], "--sweep", "delay_s"])
+    assert wrong.exit_code == 2 and "KEY=A,B,C" in wrong.output
