@@ -108,7 +108,8 @@ class AttentionNetwork(nn.Module):
         self.bias_M = nn.Parameter(torch.empty(num))
         nn.init.uniform_(self.weight_MC, -(width**-0.5), width**-0.5)  # as nn.Linear starts
         nn.init.uniform_(self.bias_M, -(width**-0.5), width**-0.5)
-        self.to(memory_format=torch.channels_last)  # grouped convolutions run twice as fast on a CPU
+        # Grouped convolutions run twice as fast on a CPU.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         image_BTCHW = batch["image_BTCHW"]

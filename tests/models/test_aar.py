@@ -156,6 +156,16 @@ def test_alignment_levels_the_eyes_and_fills_the_square():
     assert ((used.amax(0) + used.amin(0)) / 2).tolist() == pytest.approx([99.5, 99.5], abs=1e-2)
 
 
+def test_a_mirrored_crop_is_the_crop_mirrored():
+    image, points = torch.rand(1, 3, 200, 220), face()[None]
+    plain = alignment.cropped(alignment.similarity(points, 200), torch.tensor([[5.0, 9.0]]))
+    other = alignment.mirrored(plain, torch.tensor([True]), 176)
+    shown = alignment.show(image, plain, 176)
+    torch.testing.assert_close(alignment.show(image, other, 176), shown.flip(-1), atol=1e-4, rtol=0)
+    whole = alignment.show(image, alignment.similarity(points, 200), 200)
+    torch.testing.assert_close(shown, whole[:, :, 9:185, 5:181], atol=1e-4, rtol=0)
+
+
 def test_picture_landmarks_and_maps_move_together():
     """A bright dot at a mouth corner stays under its landmark, through turning, crop and mirror."""
     points = face()
