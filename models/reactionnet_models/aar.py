@@ -436,8 +436,8 @@ def _recipe_of(name: str, config: Config) -> Recipe:
         relation = _relation_stage(epochs=12, num_frames=12, views=1, learning_rate=0.003)
         return _recipe(config, attention, relation, dataset="rendered_facs")
     if family == "tiny":
-        attention = _attention_stage(epochs=2, batch_size=4)
-        relation = _relation_stage(epochs=2, batch_size=2, window=4, stride=4, views=1)
+        attention = _attention_stage(epochs=1, batch_size=4)
+        relation = _relation_stage(epochs=3, batch_size=2, window=4, stride=4, views=1)
         return _recipe(config, attention, relation, dataset="any")
     rows = {
         "bp4d": ("Table II, AAR", _BP4D_ROW), "disfa": ("Table III, AAR", _DISFA_ROW), "gft": ("Table IV, AAR", _GFT_ROW),
