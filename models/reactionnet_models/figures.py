@@ -31,7 +31,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], monitor: str, path: Path) -> 
         step = max(steps)
     axes.set(xlabel="steps", ylabel="training loss")
     lines = [*axes.get_legend_handles_labels()[0], *(right.get_legend_handles_labels()[0] if right else [])]
-    axes.legend(handles=lines, fontsize=8)
+    axes.legend(handles=lines, fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
     figure.savefig(path, dpi=110)
 
 
