@@ -30,14 +30,18 @@ class NodeHeads(nn.Module):
         super().__init__()
         places = (len(config.domains), num_labels)
         self.num_labels = num_labels
-        self.first = Stacked(places, width, config.head_width)
+        limit = width**-0.5  # as nn.Linear starts
+        # features before labels, so that one product a domain reads the weights as they lie
+        weight = torch.empty(places[0], width, num_labels, config.head_width).uniform_(-limit, limit)
+        self.weight_DFKH = nn.Parameter(weight)
+        self.bias_DKH = nn.Parameter(torch.empty(*places, config.head_width).uniform_(-limit, limit))
         self.last = Stacked(places, config.head_width, config.node_width)
 
     def forward(self, feature_NDF: Tensor) -> Tensor:
-        # one product a domain: the labels of a domain read the same features
-        weight = self.first.weight
-        hidden = torch.einsum("ndf,dkfh->ndkh", feature_NDF, weight) + self.first.bias
-        return self.last(torch.relu(hidden))
+        hidden_DNX = torch.baddbmm(
+            self.bias_DKH.flatten(1)[:, None], feature_NDF.transpose(0, 1), self.weight_DFKH.flatten(2)
+        )
+        return self.last(torch.relu(hidden_DNX).transpose(0, 1).unflatten(2, self.bias_DKH.shape[1:]))
 
 
 class Attention(nn.Module):

@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 
+import literal_drr
 from reactionnet_models.domain_adaptor import DomainAdaptor, map_encoder, mean_similarity, similarity_of
 from reactionnet_models.drr_baselines import AttentionalFusion
-from reactionnet_models.reasoner import Attention
+from reactionnet_models.drr_presets import PRESETS
+from reactionnet_models.reasoner import Attention, Reasoner
 from reactionnet_models.relations import (
     RelationGraph,
     contrastive,
@@ -211,3 +213,14 @@ def test_attention_follows_the_relations():
     moved[0, 2] += 1  # label 2 is related to itself alone, in both domains
     changed = (layer(node) != layer(moved)).any(-1)[0]
     assert changed.tolist()[0] is False and {n for n in range(8) if changed[n]} <= {2, 6}
+
+
+def test_the_loops_of_the_benchmark_are_ours():
+    torch.manual_seed(0)
+    adaptor, x = DomainAdaptor(32, 3), torch.randn(2, 32, 4, 4)
+    torch.testing.assert_close(literal_drr.adaptor(adaptor, x), adaptor(x))
+    net = Reasoner(PRESETS["tiny"], 16, "aud")
+    feature = torch.randn(4, 3, 16)
+    nodes, logits = literal_drr.heads(net, feature)
+    torch.testing.assert_close(nodes, net.heads(feature))
+    torch.testing.assert_close(logits, net.classify(nodes)[..., 0])
