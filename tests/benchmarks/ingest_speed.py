@@ -82,6 +82,7 @@ def stages(video: Path, work: Path, root: Path, profile: bool) -> dict[str, floa
     from reactionnet_datasets.splits import LOCK, write_lock
     from reactionnet_datasets.tabulate import tabulate
     from reactionnet_pipeline import admitted, clips, isolated
+    from reactionnet_pipeline.annotations import write_annotations
     from reactionnet_pipeline.build import LABELS
     from reactionnet_pipeline.cli import all_versions
     from reactionnet_pipeline.config import Config
@@ -101,6 +102,7 @@ def stages(video: Path, work: Path, root: Path, profile: bool) -> dict[str, floa
     admitted.write_rows(work, [row], {"speed": "train"})
     (work / "plan" / LOCK).write_bytes(write_lock({}))
     (work / "plan" / DEAD_LETTERS).write_bytes(b"")
+    write_annotations(work, ())
     (source,) = admitted.read_sources(str(work), ("train",))
     seconds: dict[str, float] = {}
     profiler = cProfile.Profile() if profile else None
