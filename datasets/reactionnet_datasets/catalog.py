@@ -132,7 +132,7 @@ def open_catalog(source: Source, storage: Storage, labels: Iterable[str] = ()) -
     Raises ShardError where tables, shards and manifest contradict each other, ValueError where the selection is empty
     or names a split, task, protocol or label that the data set lacks.
     """
-    manifest = _manifest(storage)
+    manifest = manifest_of(storage)
     by_split = manifest["splits"]
     whole = source.split is None or source.task is not None or source.protocol is not None
     if not whole and source.split not in by_split:
@@ -149,7 +149,8 @@ def open_catalog(source: Source, storage: Storage, labels: Iterable[str] = ()) -
     return _assemble(storage, shards, windows, frames, chosen, labels)
 
 
-def _manifest(storage: Storage) -> dict[str, Any]:
+def manifest_of(storage: Storage) -> dict[str, Any]:
+    """`dataset.json` of a data set, local or remote. ShardError where there is none, or none that can be read."""
     try:
         content = json.loads(storage.whole(MANIFEST))
     except ShardError as error:

@@ -7,18 +7,18 @@ DIR gets Parquet files with all pictures and labels that Hugging Face's `load_da
 import json
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from reactionnet_datasets.card import card, gather
+from reactionnet_datasets.catalog import manifest_of
 from reactionnet_datasets.command import EXIT_REFUSED, LogLevel, Quiet, Version, set_log_level
 from reactionnet_datasets.croissant import croissant
 from reactionnet_datasets.export_parquet import Part, export_parquet
-from reactionnet_datasets.sample import SCHEMA
-from reactionnet_datasets.shards import MANIFEST, TEMPORARY, file_sha256, write_atomic
-from reactionnet_datasets.storage import ShardError, Storage, open_storage
+from reactionnet_datasets.shards import TEMPORARY, file_sha256, write_atomic
+from reactionnet_datasets.storage import open_storage
 
 CARD, METADATA = "README.md", "croissant.json"
 
@@ -29,7 +29,7 @@ def export(dataset: str | Path, out: Path) -> list[Part]:
     ValueError where `out` holds something already or there is no data set; ShardError where it is damaged.
     """
     storage = open_storage(dataset)
-    manifest = _manifest(storage)
+    manifest = manifest_of(storage)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not an empty folder; name a new one")
     partial = out.parent / f"{TEMPORARY}{out.name}"
@@ -53,7 +53,7 @@ def export(dataset: str | Path, out: Path) -> list[Part]:
 def write_card(dataset: str | Path) -> str:
     """The card alone, as text, for a data set of which nothing is exported."""
     storage = open_storage(dataset)
-    return card(gather(storage, _manifest(storage)), {})
+    return card(gather(storage, manifest_of(storage)), {})
 
 
 def _configs(parts: list[Part]) -> dict[str, list[str]]:
@@ -63,19 +63,6 @@ def _configs(parts: list[Part]) -> dict[str, list[str]]:
         if part.split not in splits:
             splits.append(part.split)
     return configs
-
-
-def _manifest(storage: Storage) -> dict[str, Any]:
-    try:
-        content = json.loads(storage.whole(MANIFEST))
-    except ShardError as error:
-        raise ShardError(f"{storage.name} is no data set: {error}") from error
-    except ValueError as error:
-        raise ShardError(f"{storage.name}/{MANIFEST} is damaged: {error}") from error
-    found = content.get("schema") if isinstance(content, dict) else None
-    if found != SCHEMA:
-        raise ShardError(f"{storage.name}/{MANIFEST} has schema {found!r}; this version reads {SCHEMA!r}")
-    return content
 
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -32,7 +32,7 @@ from reactionnet_pipeline.errors import Code, DeadLetter, SourceError
 from reactionnet_pipeline.key_frames import Config as KeyFrameConfig
 from reactionnet_pipeline.key_frames import choose
 from reactionnet_pipeline.model_options import Weights
-from reactionnet_pipeline.parts import Part, part_rows
+from reactionnet_pipeline.parts import Part, StagedFiles, part_rows
 
 VERSION = 1
 SUFFIX = ".captions.json"
@@ -204,7 +204,7 @@ def stimulus_frames(part: Part, config: KeyFrameConfig) -> list[KeyFrame]:
     """The key frames of a staged clip; none where nothing is shown beside the face."""
     shown, cuts = _shown(part)
     places = {row["frame"]: place for place, row in enumerate(shown)}
-    with _Pictures(Path(part.folder)) as read:
+    with StagedFiles(Path(part.folder)) as read:
         chosen = choose(
             [row["t_s"] for row in shown],
             [places[frame] for frame in cuts if frame in places],
@@ -226,27 +226,6 @@ def _shown(part: Part) -> tuple[list[dict[str, Any]], set[int]]:
             chunk = chunks[row["key"]]
             rows.append({**row, "frame": chunk["frames"][int(number)], "t_s": chunk["t_s"][int(number)]})
     return rows, cuts
-
-
-class _Pictures:
-    """Reads staged pictures, each file opened once."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._files: dict[str, BinaryIO] = {}
-
-    def __enter__(self) -> Callable[[Mapping[str, Any]], bytes]:
-        return self._read
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._files.values():
-            file.close()
-
-    def _read(self, row: Mapping[str, Any]) -> bytes:
-        if row["blob"] not in self._files:
-            self._files[row["blob"]] = (self._folder / row["blob"]).open("rb")
-        self._files[row["blob"]].seek(row["offset"])
-        return self._files[row["blob"]].read(row["size"])
 
 
 @dataclass(frozen=True, kw_only=True)

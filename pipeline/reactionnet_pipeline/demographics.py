@@ -29,7 +29,7 @@ from reactionnet_pipeline import admitted
 from reactionnet_pipeline.cache import cached, fingerprint
 from reactionnet_pipeline.errors import Code, DeadLetter, SourceError
 from reactionnet_pipeline.model_options import DEEPFACE_ENGINES, DEEPFACE_NETS, Weights
-from reactionnet_pipeline.parts import Part, part_rows
+from reactionnet_pipeline.parts import Part, part_rows, read_staged
 
 VERSION = 1
 UNKNOWN = "unknown"
@@ -189,7 +189,7 @@ def _faces(part: Part) -> list[dict[str, Any]]:
     poses, pictures = {}, []
     for row in part_rows(part):
         if row["suffix"] == "pose.npy":
-            poses[row["key"]] = np.load(io.BytesIO(_read(folder, row)), allow_pickle=False)
+            poses[row["key"]] = np.load(io.BytesIO(read_staged(folder, row)), allow_pickle=False)
         elif row["suffix"].endswith(".reaction.jpg"):
             pictures.append(row)
     faces = []
@@ -201,15 +201,9 @@ def _faces(part: Part) -> list[dict[str, Any]]:
     return faces
 
 
-def _read(folder: Path, row: Mapping[str, Any]) -> bytes:
-    with (folder / row["blob"]).open("rb") as file:
-        file.seek(row["offset"])
-        return file.read(row["size"])
-
-
 def _cut(row: Mapping[str, Any]) -> np.ndarray:
     """The face box cut out of the aligned picture: DeepFace's nets know faces without much around them."""
-    picture_HWC = simplejpeg.decode_jpeg(_read(row["folder"], row), colorspace="BGR")
+    picture_HWC = simplejpeg.decode_jpeg(read_staged(row["folder"], row), colorspace="BGR")
     x, y, w, h = row["box"]
     corners_42 = np.array([[x, y], [x + w, y], [x, y + h], [x + w, y + h]])
     matrix_23 = np.array(row["crop"]).reshape(2, 3)

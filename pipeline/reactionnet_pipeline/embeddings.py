@@ -25,6 +25,7 @@ from reactionnet_pipeline.clips import People, people_of
 from reactionnet_pipeline.demographics import worth
 from reactionnet_pipeline.errors import DeadLetter
 from reactionnet_pipeline.model_options import Weights
+from reactionnet_pipeline.parts import read_staged
 from reactionnet_pipeline.records import SegmentPart
 from reactionnet_pipeline.subjects import Track, chain_id, name_subjects
 
@@ -183,7 +184,7 @@ class EmbedFaces:
         for person, one in enumerate(people.persons):
             for chain in one.chains:
                 rows = best_rows(self._rows(chain, people, parts), self.config)
-                crops = [simplejpeg.decode_jpeg(self._read(row), colorspace="RGB") for row in rows]
+                crops = [simplejpeg.decode_jpeg(read_staged(Path(self.work), row), colorspace="RGB") for row in rows]
                 points = [np.asarray(row["landmarks"], np.float32).reshape(68, 2) for row in rows]
                 ids.append(chain_id(chain))
                 persons.append(person)
@@ -210,11 +211,6 @@ class EmbedFaces:
             table = people.tables[place].take(track.rows[track.own])
             rows += [{**row, "blob": parts[place].blob} for row in table.to_pylist()]
         return rows
-
-    def _read(self, row: dict[str, Any]) -> bytes:
-        with (Path(self.work) / row["blob"]).open("rb") as file:
-            file.seek(row["offset"])
-            return file.read(row["size"])
 
 
 def try_out(file: Path, device: str = "cpu") -> None:

@@ -1,11 +1,10 @@
 """Clips on their way into shards: their members lie in files, and a `Part` says where."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.ipc
@@ -82,26 +81,50 @@ def part_rows(part: Part) -> Iterator[dict]:
             yield from batch.to_pylist()
 
 
+class StagedFiles:
+    """Reads staged members by their rows (`blob`, `offset`, `size`), each file of the folder opened once.
+
+    OSError where a file is shorter than its row says.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._files: dict[str, BinaryIO] = {}
+
+    def __enter__(self) -> Callable[[Mapping[str, Any]], bytes]:
+        return self._read
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def _read(self, row: Mapping[str, Any]) -> bytes:
+        if row["blob"] not in self._files:
+            self._files[row["blob"]] = (self._folder / row["blob"]).open("rb")
+        self._files[row["blob"]].seek(row["offset"])
+        data = self._files[row["blob"]].read(row["size"])
+        if len(data) != row["size"]:
+            raise OSError(f"{row['blob']} is shorter than its index says: the work folder is damaged, delete it")
+        return data
+
+
+def read_staged(folder: Path, row: Mapping[str, Any]) -> bytes:
+    """One staged member."""
+    with StagedFiles(folder) as read:
+        return read(row)
+
+
 def read_records(parts: Sequence[Part], late: Late | None) -> Iterator[Record]:
     """The parts' records in order; what comes late (labels, captions, ids) stands first in each."""
     for part in parts:
         extra = late(part) if late else {}
-        with ExitStack() as stack:
-            files: dict[str, BinaryIO] = {}
+        with StagedFiles(Path(part.folder)) as read:
             key, members = None, []
             for row in part_rows(part):
                 if row["key"] != key:
                     if key is not None:
                         yield Record(key=key, members=tuple(members))
                     key, members = row["key"], list(extra.get(row["key"], ()))
-                if row["blob"] not in files:
-                    files[row["blob"]] = stack.enter_context((Path(part.folder) / row["blob"]).open("rb"))
-                files[row["blob"]].seek(row["offset"])
-                data = files[row["blob"]].read(row["size"])
-                if len(data) != row["size"]:
-                    raise OSError(
-                        f"{row['blob']} is shorter than its index says: the work folder is damaged, delete it"
-                    )
-                members.append((row["suffix"], data))
+                members.append((row["suffix"], read(row)))
             if key is not None:
                 yield Record(key=key, members=tuple(members))

@@ -65,9 +65,9 @@ def publish(arrivals: Iterable[Arrival], settings: Settings) -> dict[str, Any]:
     videos.sort(key=lambda video: video.video_id)
     letters.sort(key=_letter_order)
     # where faces decide the splits, more was looked at than is written
-    split_of = admitted.splits_of(work)
-    letters = [letter for letter in letters if split_of.get(letter.video_id) in settings.splits]
-    counts = _balance(work, settings, videos, letters)
+    expected = {video_id for video_id, split in admitted.splits_of(work).items() if split in settings.splits}
+    letters = [letter for letter in letters if letter.video_id in expected]
+    counts = _balance(expected, videos, letters)
     lost = counts["lost"] / counts["admitted"] if counts["admitted"] else 0.0
     result: dict[str, Any] = {"counts": counts, "lost": lost, "published": lost <= settings.max_loss}
     all_letters = _merged_letters(root, work, settings, letters)
@@ -89,11 +89,10 @@ def _letter_order(letter: DeadLetter) -> tuple:
     return (letter.line or 0, letter.video_id, letter.stage, letter.code, letter.lost_start_s or 0.0)
 
 
-def _balance(work: Path, settings: Settings, videos: list[VideoDone], letters: list[DeadLetter]) -> dict[str, int]:
+def _balance(expected: set[str], videos: list[VideoDone], letters: list[DeadLetter]) -> dict[str, int]:
     """Every admitted source of the built splits is either built or dead, none is both."""
-    expected = {video_id for video_id, split in admitted.splits_of(work).items() if split in settings.splits}
     built = [video.video_id for video in videos]
-    dead = [letter.video_id for letter in letters if not letter.kept and letter.video_id in expected]
+    dead = [letter.video_id for letter in letters if not letter.kept]
     if Counter(built + dead) != Counter(expected):
         wrong = sorted((Counter(expected) - Counter(built + dead)) + (Counter(built + dead) - Counter(expected)))
         raise RuntimeError(f"sources in and out do not balance, {len(wrong)} are missing or doubled: {wrong[:20]}")
