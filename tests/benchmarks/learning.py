@@ -1,0 +1,249 @@
+"""Do the models learn? Every `small` preset on rendered faces, three seeds, beside the class prior and a ResNet-18.
+
+    python tests/benchmarks/learning.py [--tables cage aar ...] [--seeds 0 1 2] [--out FOLDER] [--precision bf16-mixed]
+
+Imports the faces once, trains and evaluates each row of a table by the commands that a user has (`reactionnet-train`,
+`reactionnet-evaluate`), and prints tables in Markdown: the mean over seeds, the lowest and the highest, on subjects never
+seen in training. What was trained before in FOLDER is not trained again, so the command may be stopped and goes on. A row
+beats another where its worst seed is above the other's best.
+
+Rendered faces, 36 subjects in training and 6 in testing: the tables say that the models learn, and which parts help here,
+and nothing about the papers' numbers.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "rendered_facs"
+BIN = Path(sys.executable).parent
+DONE = "evaluation/evaluation.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a table: a preset with settings. `shares` names a row whose first stage this one takes over: it is the
+    same to the bit (same seed, same settings), and so are its features. `start` names a row whose weights start this one."""
+
+    title: str
+    model: str
+    preset: str
+    settings: tuple[str, ...] = ()
+    shares: str = ""
+    start: str = ""
+    baseline: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """A table: its rows, the scores to show, of which the first counts (larger is better)."""
+
+    title: str
+    scores: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def _drr(title: str, preset: str, *settings: str, baseline: bool = False) -> Row:
+    return Row(title=title, model="drr", preset=f"small_{preset}", settings=settings, baseline=baseline)
+
+
+_RESNET18 = "encoder=resnet18"
+TABLES: dict[str, Results] = {
+    "cage": Results(
+        title="CAGE: 8 expressions, valence and arousal of single frames",
+        scores=("f1_macro", "ccc_valence", "ccc_arousal"),
+        rows=(
+            Row(title="ResNet-18", model="cage", preset="small_resnet18", baseline=True),
+            Row(title="discrete", model="cage", preset="small_discrete"),
+            Row(title="combined", model="cage", preset="small_combined"),
+        ),
+    ),
+    "aar": Results(
+        title="AAR: 12 action units, intensity >= 2",
+        scores=("f1",),
+        rows=(
+            _drr("ResNet-18", "resnet18_aud", _RESNET18, "aus=1,2,4,6,7,10,12,14,15,17,23,24", baseline=True),
+            Row(title="B-Net", model="aar", preset="small_b_net"),
+            Row(title="BW-Net", model="aar", preset="small_bw_net"),
+            Row(title="AAR", model="aar", preset="small"),
+            Row(title="AA", model="aar", preset="small_aa", shares="AAR"),
+            Row(title="AA+Gsh", model="aar", preset="small_aa_gsh", shares="AAR"),
+            Row(title="AA+Gsp", model="aar", preset="small_aa_gsp", shares="AAR"),
+            Row(title="AA+Gsp+Tavg", model="aar", preset="small_aa_gsp_tavg", shares="AAR"),
+        ),
+    ),
+    "drr": Results(
+        title="DRR: 12 action units, intensity >= 2",
+        scores=("f1",),
+        rows=(
+            _drr("ResNet-18", "resnet18_aud", _RESNET18, baseline=True),
+            _drr("UDA", "uda_aud"),
+            _drr("GCN", "gcn_aud"),
+            _drr("face alone", "um"),
+            _drr("static", "static_aud"),
+            _drr("without CDC", "without_cdc_aud"),
+            _drr("without HO", "without_ho_aud"),
+            _drr("without HE", "without_he_aud"),
+            _drr("dynamic", "dynamic_aud"),
+            _drr("dyadic", "dyadic"),
+        ),
+    ),
+    "drr_hidden": Results(
+        title="DRR with the face hidden, by how much earlier the stimulus is taken",
+        scores=("f1",),
+        rows=tuple(
+            _drr(f"{delay:g} s", "stimulus_aud", f"delay_s={delay}") for delay in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+        ),
+    ),
+    "drr_tasks": Results(
+        title="DRR: expressions and scenes",
+        scores=("fer_accuracy", "sc_accuracy"),
+        rows=(
+            _drr("ResNet-18, expressions", "resnet18_fer", _RESNET18, baseline=True),
+            _drr("ResNet-18, scenes", "resnet18_sc", _RESNET18, baseline=True),
+            _drr("static, expressions", "static_fer"),
+            _drr("static, scenes", "static_sc"),
+            _drr("dyadic", "dyadic"),
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Where runs lie, what they train on, and how."""
+
+    out: Path
+    data: Path
+    precision: str
+
+    def run_of(self, row: Row, seed: int) -> Path:
+        settings = "".join(f"-{setting}" for setting in row.settings).replace("/", "_")
+        return self.out / "runs" / f"{row.model}-{row.preset}{settings}-seed{seed}"
+
+
+def train(work: Work, row: Row, rows: Mapping[str, Row], seed: int) -> Path:
+    """Train and evaluate one row with one seed, unless that was done before. RuntimeError with the command's last words."""
+    folder = work.run_of(row, seed)
+    if (folder / DONE).is_file():
+        return folder
+    if row.shares:
+        _take_over(work.run_of(rows[row.shares], seed), folder)
+    command = [
+        BIN / "reactionnet-train", row.model, row.preset, "--data", work.data, "--out", folder, "--seed", str(seed),
+        "--precision", work.precision, "--init", work.run_of(rows[row.start], seed) if row.start else "none", "--quiet",
+    ]  # fmt: skip
+    command += [part for setting in row.settings for part in ("--set", setting)]
+    began = time.monotonic()
+    for step in (command, [BIN / "reactionnet-evaluate", folder, "--data", work.data, "--quiet"]):
+        done = subprocess.run(
+            step, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{row.title}, seed {seed}: {(done.stderr or done.stdout).strip()[-800:]}")
+    (folder / "minutes.txt").write_text(f"{(time.monotonic() - began) / 60:.1f}")
+    return folder
+
+
+def _take_over(other: Path, folder: Path) -> None:
+    for part in ("attention", "relation/features"):
+        if (other / part).is_dir() and not (folder / part).exists():
+            shutil.copytree(other / part, folder / part, copy_function=os.link)
+
+
+def scores_of(work: Work, row: Row, seeds: Sequence[int]) -> list[dict[str, Any]] | None:
+    """What `reactionnet-evaluate` found, a seed each; None where one is missing."""
+    files = [work.run_of(row, seed) / DONE for seed in seeds]
+    return [json.loads(file.read_bytes()) for file in files] if all(file.is_file() for file in files) else None
+
+
+def table(work: Work, results: Results, seeds: Sequence[int]) -> str:
+    """The table in Markdown, as far as its rows are trained."""
+    found = {row.title: scores_of(work, row, seeds) for row in results.rows}
+    known = {title: each for title, each in found.items() if each}
+    if not known:
+        return f"### {results.title}\n\nnothing trained yet\n"
+    first = results.scores[0]
+    rivals = [score for row in results.rows if row.baseline for score in _values(known.get(row.title), first)]
+    lines = [f"### {results.title}", "", "| | " + " | ".join(results.scores) + " | beats prior and ResNet-18 |"]
+    lines.append("|---|" + "---|" * len(results.scores) + "---|")
+    priors = {name: _values([one for each in known.values() for one in each], name, "prior") for name in results.scores}
+    lines.append("| prior | " + " | ".join(_shown(priors[name]) for name in results.scores) + " | |")
+    for row in results.rows:
+        each = known.get(row.title)
+        cells = [_shown(_values(each, name)) for name in results.scores]
+        ours = _values(each, first)
+        beats = "" if row.baseline or not ours else "yes" if min(ours) > max([*rivals, *priors[first]]) else "no"
+        lines.append(f"| {row.title} | " + " | ".join(cells) + f" | {beats} |")
+    return "\n".join(lines) + "\n"
+
+
+def _values(each: Sequence[Mapping[str, Any]] | None, name: str, part: str = "scores") -> list[float]:
+    return [one[part][name] for one in each or () if name in one[part]]
+
+
+def _shown(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    if min(values) == max(values):
+        return f"{values[0]:.3f}"
+    return f"{statistics.fmean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+def main() -> None:
+    """Import, train what is missing, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faces", type=Path, default=SHARED, help="release of the rendered faces")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("runs/learning"))
+    parser.add_argument("--precision", default="32-true", help="bf16-mixed is faster where the processor has it")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at once, one thread each")
+    parser.add_argument("--show", action="store_true", help="print what there is and train nothing")
+    given = parser.parse_args()
+    work = Work(out=given.out, data=given.out / "faces", precision=given.precision)
+    if not given.show:
+        if not (work.data / "dataset.json").is_file():
+            if not given.faces.is_dir():
+                sys.exit(f"no rendered faces at {given.faces}: name their folder with --faces")
+            subprocess.run([BIN / "reactionnet-import", "rendered_facs", given.faces, work.data], check=True)
+        _train_all(work, [TABLES[name] for name in given.tables], given.seeds, given.jobs)
+    for name in given.tables:
+        print(table(work, TABLES[name], given.seeds))
+
+
+def _train_all(work: Work, tables: Sequence[Results], seeds: Sequence[int], jobs: int) -> None:
+    """All runs of one seed before the next; a row that takes over another's stage waits for it."""
+    todo = [
+        (row, {r.title: r for r in results.rows}, seed) for seed in seeds for results in tables for row in results.rows
+    ]
+    with Progress() as progress, ThreadPoolExecutor(jobs) as pool:
+        bar = progress.add_task("runs", total=len(todo))
+        for wave in (False, True):
+            runs = [
+                pool.submit(train, work, row, rows, seed)
+                for row, rows, seed in todo
+                if bool(row.shares or row.start) is wave
+            ]
+            for run in as_completed(runs):
+                try:
+                    run.result()
+                except RuntimeError as error:
+                    progress.console.print(str(error), style="red", markup=False)
+                progress.advance(bar)
+
+
+if __name__ == "__main__":
+    main()
