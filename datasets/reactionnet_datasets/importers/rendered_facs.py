@@ -10,7 +10,8 @@ ICT-FaceKit, MIT). Read, as its README describes:
 
 Frames count from 0. Captions are what the stimulus was drawn from (decoding `human`: no model wrote them). Subjects never
 share identity, so they are split by number: of each eight the seventh is val and the eighth test; the held-out part is
-test. Labels are rules on the action units, not ratings: not for results on people. `reaction_videos` is for the pipeline.
+test. The release is silent; where a copy's video has sound, it is taken. Labels are rules on the action units, not ratings:
+not for results on people. `reaction_videos` is for the pipeline.
 """
 
 import itertools
@@ -26,6 +27,7 @@ from reactionnet_datasets.about import CONFIRMED, About, Known
 from reactionnet_datasets.clip import Clip, Numbers, Video, one, per_frame
 from reactionnet_datasets.labels import class_name
 from reactionnet_datasets.release import Release, ReleaseError
+from reactionnet_datasets.release_videos import facts_of
 
 AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 24, 25, 26, 45)
 POSE, GAZE = ("yaw", "pitch", "roll"), ("gaze_yaw", "gaze_pitch")
@@ -100,7 +102,8 @@ def _landmarks(release: Release, table: pa.Table) -> np.ndarray:
 
 def _clip(release: Release, facts: dict[str, str], rows: pa.Table, landmarks_T682: np.ndarray) -> Clip | None:
     file, stimulus = release.file(facts["video"]), release.file(facts["stimulus"])
-    if file is None or stimulus is None:
+    video = facts_of(release, file) if file is not None else None
+    if file is None or stimulus is None or video is None:
         return None
     frames = rows["frame"].to_pylist()
     subject = rows["subject_id"][0].as_py()
@@ -124,6 +127,7 @@ def _clip(release: Release, facts: dict[str, str], rows: pa.Table, landmarks_T68
         labels=labels,
         splits={"all": _split(subject, facts["split"])},
         captions=[{"decoding": "human", "text": rows["caption"][0].as_py()}],
+        sound=file if video.has_sound else None,
         streams={
             "landmarks": Numbers(values=np.round(landmarks_T682.astype(float), 4).tolist()),
             "pose": Numbers(values=_stacked(rows, POSE)),

@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from checks import check_importer, chunks_of, frame_rows, read_member, run_import
+from checks import check_importer, chunks_of, digests, frame_rows, read_member, run_import
+from reactionnet_datasets import ShardDataset
 from reactionnet_datasets.release import MissingMediaError, ReleaseError
+from spoken_faces import speak
 
 VIDEOS = ("S000_0", "S006_3", "S047_5")
 
@@ -88,3 +90,19 @@ def test_a_release_that_lacks_a_video_or_a_row_is_refused(release, tmp_path):
     pq.write_table(table.slice(1), own / "labels.parquet")
     with pytest.raises(ReleaseError, match=r"rows of landmarks.npz are not those"):
         run_import("rendered_facs", own, tmp_path / "out")
+
+
+def test_a_copy_with_voices_has_sound_that_tells_of_the_face(release, tmp_path):
+    speak(release, tmp_path / "spoken")
+    speak(release, tmp_path / "again")
+    assert digests(tmp_path / "spoken") == digests(tmp_path / "again")
+    for name, root in (("silent", release), ("out", tmp_path / "spoken")):
+        run_import("rendered_facs", root, tmp_path / name)
+    fields = ("frames", "audio", "mfcc", "labels")
+    given = {"fields": fields, "labels": ("arousal",), "split": "test"}
+    (item,) = ShardDataset(tmp_path / "out", **given)
+    (silent,) = ShardDataset(tmp_path / "silent", **given)
+    assert len(item["audio"]) == 48 * 640 and item["mfcc"].shape == (61, 128) and not len(silent["audio"])
+    assert (item["frames"] == silent["frames"]).all()  # the pictures' packets are the release's own
+    loud = item["audio"].unfold(0, 640, 640).square().mean(1).sqrt()
+    assert loud.max() > 4 * loud.min() > 0
