@@ -27,8 +27,11 @@ _MIRRORS = {68: MIRROR_68, 49: MIRROR_49}
 
 
 def inner_landmarks(landmarks: np.ndarray) -> np.ndarray:
-    """(..., 68, 2) to the 49 points of FERA 2015 and JAA-Net, (..., 49, 2)."""
-    return landmarks[..., INNER_49, :]
+    """(..., 68, 2) to the 49 points of FERA 2015 and JAA-Net, (..., 49, 2).
+
+    So too of DISFA's 66 points, which are the 68 without the inner corners of the mouth.
+    """
+    return landmarks[..., 17:, :] if landmarks.shape[-2] == 66 else landmarks[..., INNER_49, :]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,7 @@ class Augment:
     The picture is brought to `resize` (its shorter side), then a square of `crop` is taken: anywhere if `random`. Of the
     picture's area a share of `scale` is shown, with sides in a proportion of `aspect` (as in Inception's training).
     `flip` is how probable a mirror is; `brightness`, `contrast` and `saturation` are how far a factor may lie from 1.
+    With `box` the picture is what lies in the item's boxes, stretched to `crop` x `crop`; where an item has none, all of it.
     """
 
     resize: int | None = None
@@ -49,8 +53,11 @@ class Augment:
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
+    box: bool = False
 
     def __post_init__(self) -> None:
+        if self.box and (self.crop is None or self.resize is not None or self.scale != (1.0, 1.0)):
+            raise ValueError("box shows all of a box at one size: name it as crop, without resize and scale")
         for name in ("resize", "crop"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -65,21 +72,30 @@ class Augment:
         if self.scale != (1.0, 1.0) and self.crop is None:
             raise ValueError(f"scale {self.scale} shows a part of the picture; name its size as crop")
 
-    def draw(self, height: int, width: int, random: np.random.Generator) -> "View":
-        """A view of pictures of this size. ValueError where the crop is larger than the picture."""
-        return self._view_of(height, width, random.random(8)) if self.random else self.middle(height, width)
+    def draw(self, height: int, width: int, random: np.random.Generator, boxes_N4: np.ndarray | None = None) -> "View":
+        """A view of pictures of this size. ValueError where the crop is larger than the picture.
 
-    def middle(self, height: int, width: int) -> "View":
+        `boxes` (x, y, w, h; NaN where there is none) count with `box` alone.
+        """
+        if not self.random:
+            return self.middle(height, width, boxes_N4)
+        return self._view_of(height, width, random.random(8), boxes_N4)
+
+    def middle(self, height: int, width: int, boxes_N4: np.ndarray | None = None) -> "View":
         """What is shown where nothing is drawn."""
-        return replace(self, random=False)._view_of(height, width, np.full(8, 0.5))
+        return replace(self, random=False)._view_of(height, width, np.full(8, 0.5), boxes_N4)
 
-    def _view_of(self, height: int, width: int, draws: np.ndarray) -> "View":
+    def _view_of(self, height: int, width: int, draws: np.ndarray, boxes_N4: np.ndarray | None) -> "View":
         x, y, w, h = 0.0, 0.0, float(width), float(height)
         out_w, out_h = width, height
+        if self.box:
+            assert self.crop is not None
+            out_w = out_h = self.crop
+            x, y, w, h = _around(boxes_N4, height, width)
         if self.resize is not None:
             factor = self.resize / min(width, height)
             out_w, out_h = round(width * factor), round(height * factor)
-        if self.crop is not None:
+        if self.crop is not None and not self.box:
             if self.crop > min(out_w, out_h):
                 raise ValueError(f"a crop of {self.crop} does not fit a picture of {out_w} x {out_h}; name a resize")
             w, h = self.crop * width / out_w, self.crop * height / out_h
@@ -108,6 +124,17 @@ class Augment:
         proportion = float(np.exp(low + draws[7] * (high - low)))
         side = (share * width * height) ** 0.5
         return min(side * proportion**0.5, width), min(side / proportion**0.5, height)
+
+
+def _around(boxes_N4: np.ndarray | None, height: int, width: int) -> tuple[float, float, float, float]:
+    """x, y, w, h of what all boxes together cover of a picture; all of it where there is no box in it."""
+    given = np.zeros((0, 4)) if boxes_N4 is None else boxes_N4[np.isfinite(boxes_N4).all(-1)].astype(float)
+    if len(given):
+        x, y = np.maximum(given[:, :2].min(0), 0)
+        right, bottom = np.minimum((given[:, :2] + given[:, 2:]).max(0), (width, height))
+        if right - x >= 1 and bottom - y >= 1:
+            return float(x), float(y), float(right - x), float(bottom - y)
+    return 0.0, 0.0, float(width), float(height)
 
 
 @dataclass(frozen=True, kw_only=True)

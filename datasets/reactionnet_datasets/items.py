@@ -49,6 +49,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if len(set(self.fields)) != len(self.fields):
             raise ValueError(f"fields {self.fields} name one twice")
+        if self.augment_stimulus is not None and self.augment_stimulus.box:
+            raise ValueError("boxes are of the reaction: augment_stimulus cannot show one")
         if self.rules and "labels" not in self.fields:
             raise ValueError("labels are named, but not asked for: add 'labels' to fields")
         if not 0 <= self.delay_s < 3600:
@@ -72,10 +74,11 @@ class Recipe:
     def wanted(self) -> Wanted:
         """Which members of a record that takes."""
         members = {"landmarks" if name == "landmarks49" else name for name in self.arrays if name != "boxes"}
+        members |= {"landmarks66"} if "landmarks49" in self.fields else set()
         return Wanted(
             rules=self.rules,
             arrays=tuple(sorted(members)),
-            boxes="boxes" in self.fields,
+            boxes="boxes" in self.fields or bool(self.augment and self.augment.box),
             sound=self.sound,
             captions="caption" in self.fields,
             meta="meta" in self.fields,
@@ -251,7 +254,8 @@ class Reader:
         self._arrays = recipe.arrays
         self._chunk_begin = np.cumsum(catalog.chunk_frames) - catalog.chunk_frames
         self._views: dict[tuple[str, tuple[int, int]], View] = {}
-        self._singles = windows.window == 1 and "frames" in recipe.fields and set(recipe.fields) <= {"frames", "labels"}
+        plain = set(recipe.fields) <= {"frames", "labels"} and not (recipe.augment and recipe.augment.box)
+        self._singles = windows.window == 1 and "frames" in recipe.fields and plain
 
     def tasks(self, items: np.ndarray) -> list[Task]:
         """What is to be read for these items."""
@@ -413,7 +417,10 @@ class Reader:
         run = runs[0]
         begin, end, member = run.members[0]
         size = self.records.picture_size(pieces[0].parsed, role, run.path, run.start + begin, end - begin, member)
-        view = self._view(name, augment, size, random)
+        boxes_N4 = None
+        if augment is not None and augment.box:
+            boxes_N4 = np.concatenate([parsed.arrays["boxes"][places] for parsed, places, _ in pieces])
+        view = self._view(name, augment, size, random, boxes_N4)
         out = batch.pictures(name, view)[slot]
         slots: Sequence[int]
         if isinstance(pieces[0].out, slice):  # one piece follows the other
@@ -440,10 +447,17 @@ class Reader:
             out[shown.slots] = seen
 
     def _view(
-        self, name: str, augment: Augment | None, size: tuple[int, int], random: Callable[[], np.random.Generator]
+        self,
+        name: str,
+        augment: Augment | None,
+        size: tuple[int, int],
+        random: Callable[[], np.random.Generator],
+        boxes_N4: np.ndarray | None = None,
     ) -> View:
         if augment is not None and augment.random:
-            return augment.draw(*size, random())
+            return augment.draw(*size, random(), boxes_N4)
+        if augment is not None and augment.box:
+            return augment.middle(*size, boxes_N4)
         view = self._views.get((name, size))
         if view is None:
             height, width = size
@@ -487,14 +501,16 @@ class Reader:
     def _array(self, parsed: Parsed, name: str) -> np.ndarray:
         member = "landmarks" if name == "landmarks49" else name
         values = parsed.arrays.get(member)
+        if values is None and name == "landmarks49":
+            values = parsed.arrays.get("landmarks66")
         if values is None:
             if member not in _OPTIONAL:
                 raise ShardError(f"record {parsed.key} has no {member}.npy; leave {member!r} out of fields")
             values = np.full((parsed.num, *_OPTIONAL[member]), np.nan, np.float32)
-        if name == "landmarks49" and values.shape[1] == 68:
+        if name == "landmarks49" and values.shape[1] in (66, 68):
             values = inner_landmarks(values)
         if name == "landmarks49" and values.shape[1] != 49:
-            raise ShardError(f"record {parsed.key} has {values.shape[1]} landmarks; 49 come from 68 or 49")
+            raise ShardError(f"record {parsed.key} has {values.shape[1]} landmarks; 49 come from 68, 66 or 49")
         return values
 
     def _sound(self, task: Task) -> np.ndarray:

@@ -8,6 +8,7 @@
     ferplus:multi_target     1 for each emotion that has 30 % of the votes (a vector)
     abaw:row                 au_occ_N where all twelve units of ABAW are valid: its baselines drop a row with any -1
     (x-5.5)/4.5  x/5  x*2    arithmetic on the column itself
+    scale:va                 numbers of whatever space (va, vad10) brought to this one's range: EMOTIC's 1 to 10 to -1 to 1
     classes:abaw7            class index in a registered space, by name; a name that it lacks gives none
     classes:film,game,show   the same for a list given here
 
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from reactionnet_datasets.labels import CLASSES, OPEN, class_name, classes_of, column_of
+from reactionnet_datasets.labels import CLASSES, OPEN, RANGES, class_name, classes_of, column_of
 
 MASKED_CLASS = -100
 ABAW_AUS = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)  # from ABAW2 on
@@ -105,6 +106,8 @@ def make_rule(target: str, text: str | None = None) -> Rule:
         return _whole_row(target, plain)
     if plain.startswith("classes:"):
         return _classes(target, plain)
+    if plain.startswith("scale:"):
+        return _scaled(target, plain)
     match = _ARITHMETIC.fullmatch(plain)
     if match and (match[1] or match[2]):
         if column.words:
@@ -115,7 +118,7 @@ def make_rule(target: str, text: str | None = None) -> Rule:
         return Rule(target=target, text=plain, sources=(target,), derive=_arithmetic(target, shift, operator, factor))
     raise ValueError(
         f"no rule is called {text!r}; known: intensity>=N, ferplus:majority, ferplus:argmax8, ferplus:argmax10, "
-        "ferplus:probability, ferplus:multi_target, abaw:row, classes:SPACE, classes:a,b,c, (x-A)/B"
+        "ferplus:probability, ferplus:multi_target, abaw:row, classes:SPACE, classes:a,b,c, scale:SPACE, (x-A)/B"
     )
 
 
@@ -126,6 +129,25 @@ def _arithmetic(source: str, shift: float, operator: str, factor: float) -> Deri
         return (moved / factor if operator == "/" else moved * factor).astype(np.float32), valid
 
     return derive
+
+
+def _scaled(target: str, plain: str) -> Rule:
+    to = plain.removeprefix("scale:")
+    if to not in RANGES or column_of(target).words:
+        raise ValueError(f"rule {plain!r} for {target!r}: expected numbers and one of {', '.join(RANGES)}")
+    low, high = RANGES[to]
+
+    def derive(columns: Mapping[str, Values]) -> tuple[np.ndarray, np.ndarray]:
+        numbers, valid = _numbers(columns[target])
+        space = columns[target].space
+        if space == to:
+            return numbers.astype(np.float32), valid
+        if space not in RANGES:
+            raise ValueError(f"{target} is in {space!r}, whose range is not known: it cannot be brought to {to}")
+        least, most = RANGES[space]
+        return ((numbers - least) / (most - least) * (high - low) + low).astype(np.float32), valid
+
+    return Rule(target=target, text=plain, sources=(target,), derive=derive)
 
 
 def _threshold(source: str, least: float) -> Derive:

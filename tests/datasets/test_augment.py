@@ -124,3 +124,21 @@ def test_settings_that_make_no_sense_are_refused(wrong, reason):
 def test_a_crop_larger_than_the_picture_is_refused():
     with pytest.raises(ValueError, match="a crop of 100 does not fit a picture of 64 x 64"):
         Augment(crop=100).draw(64, 64, np.random.default_rng(0))
+
+
+def test_a_box_is_stretched_to_the_crop_and_without_one_all_is_seen():
+    augment = Augment(box=True, crop=24, random=False)
+    boxes = np.float32([[10, 4, 16, 30], [12, -6, 20, 20], [np.nan] * 4])
+    view = augment.middle(48, 64, boxes)
+    assert (view.x, view.y, view.w, view.h) == (10, 0, 22, 34), "both boxes, as far as they lie in the picture"
+    assert (view.out_w, view.out_h) == (24, 24)
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[0:34, 10:32] = 200
+    out = np.empty((24, 24, 3), np.uint8)
+    view.show(picture, out)
+    assert (out[1:-1, 1:-1] == 200).all()
+    for nothing in (None, boxes[2:], np.float32([[70, 4, 9, 9]])):
+        whole = augment.middle(48, 64, nothing)
+        assert (whole.x, whole.y, whole.w, whole.h) == (0, 0, 64, 48)
+    with pytest.raises(ValueError, match="name it as crop"):
+        Augment(box=True)

@@ -37,6 +37,16 @@ def test_numbers_come_as_they_are_or_by_the_arithmetic_that_is_named():
     assert derived("valence", "(x+1)", [2])[0] == [3]
 
 
+def test_a_scale_is_brought_to_anothers_range():
+    assert derived("valence", "scale:va", [1, 10, 5.5], space="vad10")[0] == [-1, 1, 0]
+    assert derived("valence", "scale:va", [-0.25, None], space="va")[1] == [True, False]
+    assert derived("valence", "scale:va", [-0.25], space="va")[0] == [-0.25]
+    with pytest.raises(ValueError, match="whose range is not known"):
+        derived("valence", "scale:va", [3])
+    with pytest.raises(ValueError, match="expected numbers and one of"):
+        make_rule("valence", "scale:affectnet8")
+
+
 def test_classes_carry_over_by_name():
     targets, valid = derived("expression", "classes:abaw7", ["happiness", "contempt", None], space="affectnet8")
     assert targets == [4, MASKED_CLASS, MASKED_CLASS]

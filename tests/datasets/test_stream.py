@@ -242,6 +242,21 @@ def test_all_fields_have_their_shapes(root):
     assert batch["key"][0].endswith("-000000")
 
 
+def test_a_box_is_shown_in_place_of_the_picture_and_points_follow(root):
+    shown = Augment(box=True, crop=16, random=False)
+    for window in (1, 8):
+        batch = next(
+            iter(ShardDataset(root, window=window, batch_size=2, augment=shown, fields=("frames", "landmarks")))
+        )
+        assert batch["frames"].shape == (2, window, 3, 16, 16)
+        # the box is x 4, y 6, 8 wide, 10 high; point 20 lies at 5, 2.5
+        expected = [(5 + 0.5 - 4) * 16 / 8 - 0.5, (2.5 + 0.5 - 6) * 16 / 10 - 0.5]
+        assert batch["landmarks"][0, 0, 20].tolist() == pytest.approx(expected)
+    assert next(iter(ShardDataset(root, window=1, augment=shown)))["frames"].shape == (1, 3, 16, 16)
+    with pytest.raises(ValueError, match="boxes are of the reaction"):
+        ShardDataset(root, window=1, augment_stimulus=shown)
+
+
 # Order, workers, ranks
 
 
