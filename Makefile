@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow lint clean
+.PHONY: demo test slow lint wheel dist-check clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else "Python 3.11 to 3.13 is needed, this is %d.%d; try make PYTHON=python3.12" % v[:2])'
@@ -27,5 +27,11 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+wheel: $(VENV)/.installed  ## wheel and sdist in dist/
+	$(BIN)/python -P -m build
+
+dist-check: $(VENV)/.installed  ## install both in clean environments and build a data set with each
+	$(BIN)/pytest -q -m slow tests/test_distribution.py
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo dist build
