@@ -1,6 +1,7 @@
 """Holding an imported data set against what is known of it: OK, DIFFERS (by how much) or UNKNOWN."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 
 from reactionnet_datasets.about import Finding, Known
 from reactionnet_datasets.importing import Written
+from reactionnet_datasets.protocols import Protocol
 from reactionnet_datasets.shards import read_manifest
 from reactionnet_datasets.tables import read_table
 
@@ -51,6 +53,14 @@ def count(frames: pa.Table, known: Known) -> int:
     if known.of == "frames":
         return frames.num_rows
     return len(pc.unique(_plain(frames[_COLUMN[known.of]]).drop_null()))
+
+
+def by_part(frames: pa.Table, protocol: Protocol, counts: Mapping[int, int]) -> list[Finding]:
+    """Frames of each part of a published protocol, by their subjects."""
+    found: Counter[int | None] = Counter()
+    for one in pc.value_counts(_plain(frames["subject_id"])).to_pylist():
+        found[protocol.part_of(one["values"])] += one["counts"]
+    return [compare(f"frames of {protocol.name}, part {part}", num, found[part]) for part, num in counts.items()]
 
 
 def _plain(column: pa.ChunkedArray) -> Any:

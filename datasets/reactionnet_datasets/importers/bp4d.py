@@ -11,7 +11,7 @@ circulates under either spelling:
 
 Pictures are joined by number: frame n is the picture whose name is n with any padding (`--frame-offset` shifts), or the
 nth picture of a video. Only coded frames are imported. Where the reference leaves something open: the header's words do
-not matter, but numbers that are not 0, 1, 2, ... are refused, and so are tables as wide as BP4D+'s; every action unit
+not matter, but units in another order than 1, 2, 3, ... are refused, and so are tables like BP4D+'s; every action unit
 that anybody coded somewhere is a column, and the 12 of the protocols always are; pictures without codes are an error;
 landmarks of the release differ by version and are not read. Folds: `bp4d-3fold`, `bp4d-fera2015`.
 """
@@ -38,10 +38,12 @@ from reactionnet_datasets.binghamton import (
 )
 from reactionnet_datasets.bp4d_segments import SEGMENTS
 from reactionnet_datasets.clip import Clip, Pictures, Video
+from reactionnet_datasets.protocols import load_protocol
 from reactionnet_datasets.release import Release, ReleaseError
 
 AUS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
 BP4D_PLUS_WIDTH = 35
+FRAMES_OF_PART = {1: 50_631, 2: 50_182, 3: 46_034}  # as ME-GraphAU and FMAE list them
 # the video release counts tasks otherwise
 TASK_OF_VIDEO = {"01": 1, "03": 2, "07": 3, "08": 4, "09": 5, "10": 6, "11": 7, "13": 8}
 VIDEO = re.compile(r"2([FM])(\d{2})_(\d{2})\.(avi|mp4|mov)", re.IGNORECASE)
@@ -70,7 +72,9 @@ class Options:
 
 
 def doctor(frames: pa.Table) -> list[Finding]:
-    """First and last coded frame of every sequence."""
+    """First and last coded frame of every sequence, and the frames of each part of the folds."""
+    from reactionnet_datasets.doctor import by_part
+
     spans = {
         row["video_id"]: (row["frame_min"], row["frame_max"])
         for row in frames.select(["video_id", "frame"])
@@ -82,7 +86,8 @@ def doctor(frames: pa.Table) -> list[Finding]:
     other = sorted(name for name, span in SEGMENTS.items() if spans.get(name) != span)
     verdict = f"DIFFERS by {-len(other):+} ({', '.join(other[:3])}, ...)" if other else "OK"
     found = str(len(SEGMENTS) - len(other))
-    return [Finding(what="coded segments as known", expected=str(len(SEGMENTS)), found=found, verdict=verdict)]
+    segments = Finding(what="coded segments as known", expected=str(len(SEGMENTS)), found=found, verdict=verdict)
+    return [segments, *by_part(frames, load_protocol("bp4d-3fold"), FRAMES_OF_PART)]
 
 
 def read(release: Release, options: Options) -> Iterator[Clip]:
@@ -135,11 +140,14 @@ def _coded(release: Release, tables: Mapping[str, Path]) -> tuple[tuple[int, ...
 
 def _codes(release: Release, path: Path) -> Codes:
     header, codes = occurrence_rows(release, path)
-    if len(header) == BP4D_PLUS_WIDTH:
+    # the first cell is of frames, the last of the flag, whatever they say
+    named = [re.sub(r"^AU ?0*|['\" ]", "", cell, flags=re.IGNORECASE) for cell in header[1:-1]]
+    in_order = named == [str(au) for au in range(1, len(header) - 1)]
+    if len(header) == BP4D_PLUS_WIDTH and not in_order:
         raise release.fault(
             path, 1, f"{BP4D_PLUS_WIDTH} columns: that is how BP4D+ codes, whose columns are other units"
         )
-    if all(cell.isdigit() for cell in header) and [int(cell) for cell in header] != list(range(len(header))):
+    if all(name.isdigit() for name in named) and not in_order:
         raise release.fault(path, 1, f"header {','.join(header[:9])},...; expected 0,1,2,3,...: column k is AU k")
     if max(codes.columns) <= max(AUS):
         raise release.fault(path, 1, f"{len(header)} columns; expected one for each AU to {max(AUS)}, and a flag")

@@ -47,8 +47,8 @@ ABOUT = About(
     papers=("ReactioNet (DRR)",),
     status=CONFIRMED,
     known=(
-        Known(what="frames", count=197_756),
-        Known(what="sequences", count=560, of="videos"),
+        Known(what="frames (whether F041_T7's are among them is not known)", count=197_756),
+        Known(what="sequences (560 coded, without F041_T7)", count=559, of="videos"),
         Known(what="subjects", count=140, of="subjects"),
     ),
 )

@@ -52,6 +52,16 @@ def test_the_video_release_conforms(tmp_path):
     check_importer("bp4d", write_bp4d_videos(tmp_path / "release"), tmp_path, GOLDEN, printed)
 
 
+def test_a_narrow_table_whose_last_column_is_a_flag(own, tmp_path):
+    for name, codes in BP4D.items():
+        rows = [
+            line.split(",") for line in occurrences(codes, "frame," + ",".join(map(str, range(1, 99))) + ",99").split()
+        ]
+        text = "".join(",".join(cells[:30] + cells[-1:]) + "\n" for cells in rows)
+        (own / f"AUCoding/AU_OCC/{name}.csv").write_text(text)
+    check_importer("bp4d", own, tmp_path, GOLDEN, printed)
+
+
 def test_an_offset_shifts_the_pictures(own, tmp_path):
     check_importer(
         "bp4d",
@@ -129,13 +139,15 @@ def test_the_doctor_knows_every_segment(own, tmp_path):
     from reactionnet_datasets.doctor import published_frames
 
     frames = published_frames(tmp_path / "out")
-    (finding,) = bp4d.doctor(frames)
+    finding, part, *_ = bp4d.doctor(frames)
     assert (finding.found, finding.verdict.split(" (")[0]) == ("0", "DIFFERS by -328")
+    assert (part.expected, part.found) == ("50,631", "7")
     import pyarrow as pa
 
-    rows = [(name, frame) for name, span in SEGMENTS.items() for frame in span]
-    whole = pa.table({"video_id": [name for name, _ in rows], "frame": [frame for _, frame in rows]})
-    assert bp4d.doctor(whole)[0].verdict == "OK"
+    rows = [(name, frame) for name, (first, last) in SEGMENTS.items() for frame in range(first, last + 1)]
+    names, numbers = [name for name, _ in rows], [frame for _, frame in rows]
+    whole = pa.table({"video_id": names, "frame": numbers, "subject_id": [name[:4] for name in names]})
+    assert {finding.verdict for finding in bp4d.doctor(whole)} == {"OK"}
 
 
 def test_intensities_alone_are_counted(own, tmp_path):

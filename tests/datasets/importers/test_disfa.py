@@ -7,7 +7,9 @@ import pytest
 
 from checks import assert_golden, check_importer, chunks_of, frame_rows, read_member, run_import
 from fake.disfa import points, write_disfa
-from fake.printed import says, video
+from fake.printed import picture, says, video, write
+from reactionnet_datasets.doctor import published_frames
+from reactionnet_datasets.importers import disfa
 from reactionnet_datasets.release import MissingMediaError, ReleaseError
 
 
@@ -56,6 +58,27 @@ def test_the_right_camera_is_another_video(release, tmp_path):
     check_importer("disfa", release, tmp_path, GOLDEN, lambda row: printed(row) + " right", camera="right")
 
 
+@pytest.mark.parametrize(("folder", "first"), [("SN{}", 0), ("LeftVideoSN{}", 1)])
+def test_pictures_that_users_extracted_count_as_their_folders_say(own, tmp_path, folder, first):
+    for videos in ("Videos_LeftCamera", "Video_RightCamera"):
+        (own / videos).rename(tmp_path / videos)
+    for subject, num in (("001", 7), ("010", 6)):
+        for frame in range(1, num + 1):
+            path = own / f"extracted/{folder.format(subject)}/{frame - 1 + first}.png"
+            write(path, picture(f"SN{subject} {frame}", "PNG"))
+    check_importer("disfa", own, tmp_path, GOLDEN, printed, images="extracted")
+    (own / "extracted" / folder.format("010") / f"{first}.png").rename(path.with_name(f"{6 if first == 0 else 0}.png"))
+    with pytest.raises(ReleaseError, match=f"SN010 counts from {1 - first}; expected pictures from {first} on"):
+        run_import("disfa", own, tmp_path / "out", images="extracted")
+
+
+def test_the_doctor_counts_the_frames_of_each_part(own, tmp_path):
+    run_import("disfa", own, tmp_path / "out")
+    findings = {finding.what: finding for finding in disfa.doctor(published_frames(tmp_path / "out"))}
+    first = findings["frames of disfa-3fold, part 1"]
+    assert (first.expected, first.found, first.verdict) == ("43,604", "13", "DIFFERS by -43,591")
+
+
 def lines(path):
     return path.read_text().splitlines()
 
@@ -75,15 +98,24 @@ def test_labels_shifted_by_one_are_seen(own, tmp_path):
         ("SN010_au12.txt", "0,2\n1,0\n", r"au12.txt line 1: frame 0; expected 1"),
         ("SN010_au12.txt", "1,2\n3,0\n", "line 2: frame 3; expected 2"),
         ("SN010_au12.txt", "1,9\n", "score 9; expected 0 to 5"),
-        ("SN010_au12.txt", "1,2\n", "1 frames of AU 12, but 6 of AU 1"),
-        ("SN010_au2.txt", None, "expected a file .*SN010_au2.txt"),
+        ("SN010_au12.txt", "1,2\n", "1 frames of AU 12, but 6 of others"),
     ],
 )
 def test_scores_out_of_place_are_refused(own, tmp_path, name, text, message):
     path = own / "ActionUnit_Labels/SN010" / name
-    path.unlink() if text is None else path.write_text(text)
+    path.write_text(text)
     with pytest.raises(ReleaseError, match=message):
         run_import("disfa", own, tmp_path / "out")
+
+
+def test_a_lost_table_of_scores_is_an_error_or_not_annotated(own, tmp_path):
+    (own / "ActionUnit_Labels/SN010/SN010_au2.txt").unlink()
+    with pytest.raises(MissingMediaError, match=r"(?s)1 files .*SN010/SN010_au2.txt"):
+        run_import("disfa", own, tmp_path / "out")
+    run_import("disfa", own, tmp_path / "out", allow_missing=True)
+    rows = frame_rows(tmp_path / "out")
+    assert_golden(rows, GOLDEN)
+    assert {row["subject_id"]: row["au_int_2_mask"] for row in rows} == {"SN001": "valid", "SN010": "not_annotated"}
 
 
 def test_a_video_that_ends_early_is_an_error_or_a_recorded_gap(own, tmp_path):
