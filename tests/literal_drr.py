@@ -12,8 +12,8 @@ def adaptor(net: DomainAdaptor, x_NCHW: Tensor) -> Tensor:
     """One squeeze-and-excitation net after another, each pooling for itself, as public code does."""
     share_NK = net.choose(x_NCHW.mean((2, 3))).softmax(-1)
     found = []
-    for k in range(len(net.weight1_KCR)):
-        hidden = torch.relu(linear(x_NCHW.mean((2, 3)), net.weight1_KCR[k].T, net.bias1_KR[k]))
+    for k in range(len(net.weight1_KRC)):
+        hidden = torch.relu(linear(x_NCHW.mean((2, 3)), net.weight1_KRC[k], net.bias1_KR[k]))
         found.append(linear(hidden, net.weight2_KRC[k].T, net.bias2_KC[k]))
     mixed = torch.zeros_like(found[0])
     for k, adapted in enumerate(found):

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from reactionnet_datasets.torchvision_on_cpu import ensure
 from reactionnet_models.encoders import image_encoder
@@ -20,7 +21,8 @@ ENCODERS = ("resnet18", "resnet50", "vit_b_16", "resnet10", "tiny")
 
 
 class DomainAdaptor(nn.Module):
-    """K adapters in three einsums, (N, C, H, W) to the same. The picture is pooled once.
+    """K adapters in two products, (N, C, H, W) to the same. The picture is pooled once, and what the adapters have inside is
+    mixed before their second layer: a sum of products is one product with the weights one below the other.
 
     With `diversify`, `similarity` holds the mean cosine between the adapters' outputs of the last call, for a loss.
     """
@@ -29,19 +31,24 @@ class DomainAdaptor(nn.Module):
         super().__init__()
         inner = max(width // REDUCTION, 4)  # 4 is what ResNet's narrowest layer has
         self.diversify, self.similarity = diversify, torch.zeros(())
-        self.weight1_KCR, self.bias1_KR = _linear(num_adapters, width, inner)
-        self.weight2_KRC, self.bias2_KC = _linear(num_adapters, inner, width)
+        self.weight1_KRC = _uniform(num_adapters, inner, width, num_in=width)
+        self.bias1_KR = _uniform(num_adapters, inner, num_in=width)
+        self.weight2_KRC = _uniform(num_adapters, inner, width, num_in=inner)
+        self.bias2_KC = _uniform(num_adapters, width, num_in=inner)
         self.choose = nn.Linear(width, num_adapters)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        pooled_NC = x_NCHW.mean((2, 3))
-        hidden_NKR = torch.relu(torch.einsum("nc,kcr->nkr", pooled_NC, self.weight1_KCR) + self.bias1_KR)
-        adapted_NKC = torch.einsum("nkr,krc->nkc", hidden_NKR, self.weight2_KRC) + self.bias2_KC
+        # a sum's gradient is a view, a mean's a map of its own; half precision could not hold the sum
+        pooled_NC = x_NCHW.sum((2, 3), dtype=self.choose.weight.dtype) / (x_NCHW.shape[2] * x_NCHW.shape[3])
         share_NK = self.choose(pooled_NC).softmax(-1)
-        scale_NC = torch.einsum("nk,nkc->nc", share_NK, adapted_NKC).sigmoid()
+        hidden = linear(pooled_NC, self.weight1_KRC.flatten(0, 1), self.bias1_KR.flatten())
+        hidden_NKR = torch.relu(hidden).unflatten(1, self.bias1_KR.shape)
+        mixed_NX = (hidden_NKR * share_NK[..., None]).flatten(1)
+        scale_NC = torch.addmm(share_NK @ self.bias2_KC, mixed_NX, self.weight2_KRC.flatten(0, 1)).sigmoid()
         if self.diversify:
+            adapted_NKC = torch.einsum("nkr,krc->nkc", hidden_NKR, self.weight2_KRC) + self.bias2_KC
             self.similarity = mean_similarity(adapted_NKC)
-        return x_NCHW * scale_NC[:, :, None, None]
+        return x_NCHW * scale_NC.to(x_NCHW)[:, :, None, None]
 
 
 def mean_similarity(adapted_NKC: Tensor) -> Tensor:
@@ -52,11 +59,9 @@ def mean_similarity(adapted_NKC: Tensor) -> Tensor:
     return (cosine_NKK.sum((1, 2)) - num).mean() / max(num * (num - 1), 1)
 
 
-def _linear(num: int, num_in: int, num_out: int) -> tuple[nn.Parameter, nn.Parameter]:
-    """Weights and biases of `num` linear layers, started as nn.Linear starts."""
-    limit = num_in**-0.5
-    weight = nn.Parameter(torch.empty(num, num_in, num_out).uniform_(-limit, limit))
-    return weight, nn.Parameter(torch.empty(num, num_out).uniform_(-limit, limit))
+def _uniform(*shape: int, num_in: int) -> nn.Parameter:
+    """Numbers of linear layers with `num_in` inputs, started as nn.Linear starts."""
+    return nn.Parameter(torch.empty(shape).uniform_(-(num_in**-0.5), num_in**-0.5))
 
 
 def map_encoder(

@@ -41,7 +41,7 @@ class NodeHeads(nn.Module):
         hidden_DNX = torch.baddbmm(
             self.bias_DKH.flatten(1)[:, None], feature_NDF.transpose(0, 1), self.weight_DFKH.flatten(2)
         )
-        return self.last(torch.relu(hidden_DNX).transpose(0, 1).unflatten(2, self.bias_DKH.shape[1:]))
+        return self.last(hidden_DNX.relu_().transpose(0, 1).unflatten(2, self.bias_DKH.shape[1:]))
 
 
 class Attention(nn.Module):

@@ -1,8 +1,8 @@
 """How fast are the models? `python tests/benchmarks/models.py [--threads 1] [--no-compiled] [--data SHARDS]`.
 
-Each part's training step and inference beside the loop of the tests (`literal_aar`: one Python loop over what the paper
-indexes, every body a library call), same weights, same batch, taken in turns; times are the processor's, so that what else
-a machine does counts little. Peak memory is that of a process of its own for each. With `--data`, the share of a training
+Each part's training step and inference beside the loop of the tests (`literal_aar`, `literal_drr`: one Python loop over what
+the paper indexes, every body a library call), same weights, same batch, taken in turns; times are the processor's, so that what
+else a machine does counts little. Peak memory is that of a process of its own for each. With `--data`, the share of a training
 step spent waiting for data. Where there is a GPU: pictures a second and memory of presets at the paper's batch size, bf16.
 """
 
@@ -24,10 +24,19 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import literal_aar as literal
-from reactionnet_models import aar, cage
+import literal_drr
+from reactionnet_models import aar, cage, drr
+from reactionnet_models.domain_adaptor import DomainAdaptor
+from reactionnet_models.reasoner import Reasoner
 
 console = Console(width=120)
-PARTS = {"stage A": (1.5, "attention"), "stage B": (3.0, "relation")}
+PARTS = {
+    "AAR stage A": (1.5, "attention"),
+    "AAR stage B": (3.0, "relation"),
+    "DRR adaptors": (2.0, "adaptors"),
+    "DRR heads": (2.0, "heads"),
+}
+DRR_SAMPLES = 8  # pictures of DRR to one of AAR: 32, its batch
 WAYS = ("loop", "eager", "compiled")
 MEMORY_SLACK = 1.02
 
@@ -35,6 +44,8 @@ MEMORY_SLACK = 1.02
 def make(part: str, way: str, size: str, batch: int, training: bool) -> Any:
     """A function that does one step, and one that does its gradient too where `training`."""
     torch.manual_seed(0)
+    if part in ("adaptors", "heads"):
+        return make_drr(part, way, batch * DRR_SAMPLES, training)
     config = aar.PRESETS["bp4d" if size == "full" else "small"]
     config = aar.with_rates(config, {f"au_occ_{au}": 0.3 for au in config.aus})
     net = getattr(aar.build(config), part).train(training)
@@ -62,6 +73,42 @@ def make(part: str, way: str, size: str, batch: int, training: bool) -> Any:
             return
         aar.loss(run(), given, config)["loss"].backward()
         net.zero_grad()
+
+    return step
+
+
+def make_drr(part: str, way: str, batch: int, training: bool) -> Any:
+    """The same of DRR at full size: the heads of its 3 x 12 nodes, or one adaptor of each width of ResNet-18, K = 8, on the
+    maps that it sees there."""
+    if part == "heads":
+        net: torch.nn.Module = Reasoner(drr.Config(weights=None, relations=()), 512, "aud")
+        given = [torch.randn(batch, 3, 512, requires_grad=training)]
+    else:
+        widths = (64, 128, 256, 512)
+        net = torch.nn.ModuleList(DomainAdaptor(width, 8) for width in widths)
+        given = [torch.randn(batch, w, 3584 // w, 3584 // w, requires_grad=training) for w in widths]
+
+    def ours() -> list[torch.Tensor]:
+        if isinstance(net, Reasoner):
+            node = net.heads(given[0])
+            return [node, net.classify(node)]
+        return [adaptor(one) for adaptor, one in zip(net, given, strict=True)]
+
+    def loop() -> list[torch.Tensor]:
+        if isinstance(net, Reasoner):
+            return [*literal_drr.heads(net, given[0])]
+        return [literal_drr.adaptor(adaptor, one) for adaptor, one in zip(net, given, strict=True)]
+
+    run = {"loop": loop, "eager": ours, "compiled": torch.compile(ours, fullgraph=True)}[way]
+
+    def step() -> None:
+        with torch.set_grad_enabled(training):
+            found = run()
+        if training:
+            torch.stack([one.sum() for one in found]).sum().backward()
+            net.zero_grad()
+            for one in given:
+                one.grad = None
 
     return step
 
@@ -94,7 +141,9 @@ def resident(name: str) -> float:
 def main(
     threads: Annotated[int, typer.Option()] = 1,
     size: Annotated[str, typer.Option(help="full: the paper's; small: 96 px, c = 4.")] = "full",
-    batch: Annotated[int, typer.Option(help="Frames of stage A, sequences of stage B.")] = 4,
+    batch: Annotated[
+        int, typer.Option(help="Frames of AAR's stage A, sequences of its stage B; DRR: 8 times as many.")
+    ] = 4,
     repeats: Annotated[int, typer.Option()] = 5,
     compiled: Annotated[bool, typer.Option(help="Also torch.compile(fullgraph=True).")] = True,
     data: Annotated[str | None, typer.Option(help="Imported rendered_facs, for the waiting.")] = None,
@@ -106,7 +155,7 @@ def main(
         return
     torch.set_num_threads(threads)
     ways = WAYS if compiled else WAYS[:2]
-    table = Table(title=f"AAR {size}, batch {batch}, {threads} threads, torch {torch.__version__}: loop / ours (goal)")
+    table = Table(title=f"{size}, batch {batch}, {threads} threads, torch {torch.__version__}: loop / ours (goal)")
     for column in (
         "",
         "step",

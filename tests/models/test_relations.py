@@ -145,7 +145,7 @@ def literal_adaptor(adaptor, x_CHW):
     share = torch.softmax(adaptor.choose(pooled), 0)
     mixed = torch.zeros_like(pooled)
     for k in range(len(share)):
-        hidden = torch.relu(pooled @ adaptor.weight1_KCR[k] + adaptor.bias1_KR[k])
+        hidden = torch.relu(pooled @ adaptor.weight1_KRC[k].T + adaptor.bias1_KR[k])
         mixed = mixed + share[k] * (hidden @ adaptor.weight2_KRC[k] + adaptor.bias2_KC[k])
     return x_CHW * torch.sigmoid(mixed)[:, None, None]
 
