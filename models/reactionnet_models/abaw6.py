@@ -30,7 +30,7 @@ from reactionnet_models.frame_metrics import FrameCircumplex, FrameClasses
 from reactionnet_models.metrics import ActionUnits, Metric
 from reactionnet_models.text_adapter import adapted_tower
 from reactionnet_models.vggish import WIDTH, examples_of, mean_of_examples, vggish
-from reactionnet_models.vit import SIZES, Autoencoder, draw_noise, num_patches, vit_encoder
+from reactionnet_models.vit import SIZES, Autoencoder, Reconstruction, draw_noise, num_patches, vit_encoder
 
 Batch = Mapping[str, Tensor]
 __all__ = [
@@ -262,19 +262,27 @@ def _targets(found: Mapping[str, Tensor], config: Config, frame_BT: Tensor) -> d
 
 
 def metrics(config: Config) -> list[Metric]:
-    """The challenge's, Eq. 6 to 11; none for pre-training but its loss."""
+    """The challenge's, Eq. 6 to 11; of pre-training how far the hidden patches are."""
+    if config.task == "pretrain":
+        return [Reconstruction(config.patch, config.normalize_patches)]
     if config.task == "au":
         return [ActionUnits(config.aus, config.threshold, "score_BTK")]
     if config.task in ("expr", "ce"):
         return [FrameClasses(config.names, "score_BTK", "class_BT")]
     if config.task == "va":
         return [FrameCircumplex(config.names, "score_BTK")]
-    return [Correlations([name.removeprefix("emi_") for name in config.emotions])] if config.task == "emi" else []
+    return [Correlations([name.removeprefix("emi_") for name in config.emotions])]
 
 
 def prior(config: Config, rates: Mapping[str, float], batch: Batch) -> dict[str, Tensor]:
-    """What knows only how often each label is true in training, or its mean."""
+    """What knows only how often each label is true in training, or its mean; of pre-training grey patches."""
     shape = batch["frame_mask_BT"].shape
+    if config.task == "pretrain":
+        hidden_BTL = torch.ones_like(batch["noise_BTL"])
+        return {
+            "patch_BTLP": hidden_BTL[..., None].new_zeros(*hidden_BTL.shape, 3 * config.patch**2),
+            "hidden_BTL": hidden_BTL,
+        }
     if config.task == "au":
         return {"score_BTK": torch.ones_like(batch["au_BTM"])}
     prefix = f"{config.column}=" if config.task in ("expr", "ce") else ""

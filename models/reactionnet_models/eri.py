@@ -36,7 +36,8 @@ TARGETS = tuple(f"eri_{name}" for name in classes_of("eri7"))
 # What of the branches, and of a batch, the fusion reads.
 FEATURES = ("audio_BTC", "video_BTC")
 KEPT = ("frame_mask_BT", "heard_B", "intensity_BK", "intensity_mask_BK")
-BRANCHES = ("fused", "audio", "video", "lstm")
+BRANCHES = ("fused", "audio", "video", "lstm", "resnet18")
+SEEING = ("fused", "video", "resnet18")
 # Where DAN keeps the parts of its ResNet-18 (a Sequential of the network's children).
 DAN = {
     "features.0": "conv1",
@@ -50,7 +51,8 @@ DAN = {
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """`weights` are None, a name torchvision knows, or a file: DAN's, or a ResNet-18. `targets` of frames stand for a
-    clip's greatest value. `branch="lstm"` is the challenge's baseline over a feature stream of the shards.
+    clip's greatest value. `branch="lstm"` is the challenge's baseline over a feature stream of the shards; "resnet18" is a
+    plain net to compare with, not the paper's.
 
     ValueError where fields do not fit together.
     """
@@ -224,6 +226,21 @@ class Baseline(nn.Module):
         return {"intensity_BK": self.head(state_BTC[torch.arange(len(last_B), device=last_B.device), last_B])}
 
 
+class PlainNet(nn.Module):
+    """Not the paper's: a ResNet-18's features of the frames, their mean over the clip, a sigmoid of each emotion."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.encoder, width = image_encoder(config.encoder, weights=config.weights)
+        self.last = nn.Linear(width, len(config.targets))
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        image_BTCHW, mask_BT1 = batch["image_BTCHW"], batch["frame_mask_BT"][..., None]
+        frame_BTC = self.encoder(image_BTCHW.flatten(0, 1)).unflatten(0, mask_BT1.shape[:2])
+        mean_BC = (frame_BTC * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1)
+        return {"intensity_BK": self.last(mean_BC).sigmoid()}
+
+
 def _stem(config: Config) -> tuple[nn.Module, int, int]:
     """The layers of ResNet-18 up to the third group, their channels and stride."""
     if config.encoder == "tiny":
@@ -295,7 +312,7 @@ def prepare(items: Mapping[str, Any], config: Config, random: torch.Generator | 
     """
     mask_BT = items["frame_mask"]
     batch = {"frame_mask_BT": mask_BT}
-    if config.branch in ("fused", "video"):
+    if config.branch in SEEING:
         frames = items["frames"]
         if frames.shape[-2:] != (config.image_size, config.image_size):
             raise ValueError(
@@ -341,7 +358,7 @@ def example(config: Config, batch_size: int, num_frames: int | None = None) -> d
     """A random batch of the right shapes, for tests, profiling and the README."""
     length, num = num_frames or (4 if config.encoder == "tiny" else 32), len(config.targets)
     batch = {}
-    if config.branch in ("fused", "video"):
+    if config.branch in SEEING:
         batch["image_BTCHW"] = torch.randn(batch_size, length, 3, config.image_size, config.image_size)
     if config.branch in ("fused", "audio"):
         batch["mfcc_BTF"] = torch.randn(batch_size, length, config.sound_width)
@@ -358,7 +375,7 @@ def example(config: Config, batch_size: int, num_frames: int | None = None) -> d
 
 def build(config: Config) -> nn.Module:
     """The network, its stem with the weights that `config` names."""
-    return Baseline(config) if config.branch == "lstm" else ERI(config)
+    return {"lstm": Baseline, "resnet18": PlainNet}.get(config.branch, ERI)(config)
 
 
 def _stage(name: str, **changed: Any) -> Stage:
@@ -374,8 +391,13 @@ def _stage(name: str, **changed: Any) -> Stage:
 
 def _recipe(config: Config, **given: Any) -> Recipe:
     changed = given.pop("changed", {})
-    stages = {"fused": ("audio", "video", "fusion"), "lstm": ("all",)}.get(config.branch, (config.branch,))
-    fields = {"fused": ("frames", "audio"), "audio": ("audio",), "video": ("frames",), "lstm": (config.stream,)}
+    stages = {"fused": ("audio", "video", "fusion"), "audio": ("audio",), "video": ("video",)}.get(
+        config.branch, ("all",)
+    )
+    fields = {
+        "fused": ("frames", "audio"), "audio": ("audio",), "video": ("frames",), "lstm": (config.stream,),
+        "resnet18": ("frames",),
+    }  # fmt: skip
     return Recipe(
         task="reaction intensities",
         labels=labels(config),
@@ -421,7 +443,7 @@ _TINY = Config(
     encoder="tiny", image_size=32, spatial_layers=1, spatial_ffn=32, width=16, tcn_levels=2, layers=1, heads=2, ffn=32,
     dropout=0.0, spatial_dropout=0.0, targets=TARGETS[:3], sound_width=1024,
 )  # fmt: skip
-_BRANCHED = ("fused", "audio", "video")
+_BRANCHED = ("fused", "audio", "video", "resnet18")
 
 PRESETS: dict[str, Config] = {
     **_VARIANTS,

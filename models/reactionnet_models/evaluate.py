@@ -2,14 +2,15 @@
 
 Several runs are folds of one protocol: their scores are averaged. Beside ours stands the prior, what a model scores that
 never looks at a picture. Scores of other data than the paper's say nothing about the paper's numbers, and the table says
-so.
+so. Another data set need not have all labels: what it lacks is named, and not measured.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Annotated, Any
 
 import torch
@@ -22,10 +23,12 @@ from reactionnet_datasets.command import EXIT_REFUSED, LogLevel, Quiet, Version,
 from reactionnet_datasets.shards import write_atomic
 from reactionnet_models import data as data_of
 from reactionnet_models import figures
+from reactionnet_models.catalogue import without_weights
 from reactionnet_models.data import Data
 from reactionnet_models.features import to_device
 from reactionnet_models.pretrained import Loaded, from_pretrained
 from reactionnet_models.recipe import Recipe
+from reactionnet_models.settings import apply_settings
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 console = Console(highlight=False, markup=False, soft_wrap=True)
@@ -35,16 +38,21 @@ errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 @torch.no_grad()
 def evaluate(
     model: nn.Module, module: ModuleType, config: Any, recipe: Recipe, data: Data, split: str,
-    rates: Mapping[str, float], *, device: str = "cpu",
+    rates: Mapping[str, float], *, lacking: Mapping[str, str | None] = MappingProxyType({}), device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
-    """Scores of a model and of the prior over every labelled window of a split, with what pictures are drawn from."""
+    """Scores of a model and of the prior over every labelled window of a split, with what pictures are drawn from.
+
+    `lacking` are labels of the model that the data set does not have, which `recipe` leaves out: nothing is measured on them.
+    """
     stage = replace(recipe.stages[-1], balanced=False)
-    stage = replace(stage, stride=max(stage.stride, stage.window))  # every frame once
+    stage = replace(stage, stride=stage.window or 1)  # every frame once, also where training skips some
     dataset = data_of.open_split(module, config, recipe, stage, data, split)
     model = model.to(device).eval()
     ours, prior = module.metrics(config), module.metrics(config)
     num = 0
     for items in dataset:
+        if lacking:
+            items |= {"labels": items["labels"] | data_of.masked_labels(items, lacking), "lacking": tuple(lacking)}
         batch = module.prepare(to_device(items, torch.device(device)), config)
         out = model(batch)
         given = module.prior(config, rates, batch)
@@ -66,40 +74,50 @@ def evaluate(
 
 
 def mean_over_folds(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each score over runs, as the papers average folds."""
-    return {name: sum(scores[name] for scores in found) / len(found) for name in found[0]}
+    """The mean of each score over the runs that have it, as the papers average folds; nan where none has."""
+    means = {}
+    for name in found[0]:
+        measured = [scores[name] for scores in found if not math.isnan(scores[name])]
+        means[name] = sum(measured) / len(measured) if measured else math.nan
+    return means
 
 
 @app.command()
 def run(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders, or models; several are folds.")],
     data: Annotated[str, typer.Option(help="Folder or URL of the shards; another data set's are fine.")],
-    split: Annotated[str, typer.Option(help="Which split; a protocol's fold calls it test.")] = "test",
+    split: Annotated[str | None, typer.Option(help="Which split. [default: what the paper reports: test, or val]")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of the model, such as threshold=0.4.")] = None,
     fold: Annotated[int | None, typer.Option(help="Fold, where the run does not say it.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results. [default: RUN/evaluation]")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     log_level: LogLevel = "warning",
     quiet: Quiet = False,
     version_: Version = False,
-) -> None:
+) -> None:  # fmt: skip
     """Print the paper's table beside ours; write evaluation.json and pictures."""
     set_log_level(log_level)
     try:
-        _evaluate(runs, data, split, fold, out, device, quiet)
+        _evaluate(runs, data, split, settings or [], fold, out, device, quiet)
     except (OSError, ValueError) as error:
         errors.print(f"error: {error}")
         raise typer.Exit(EXIT_REFUSED) from None
 
 
 def _evaluate(
-    runs: Sequence[str], data: str, split: str, fold: int | None, out: Path | None, device: str, quiet: bool
-) -> None:
-    loaded = [from_pretrained(one) for one in runs]
+    runs: Sequence[str], data: str, split: str | None, settings: Sequence[str], fold: int | None, out: Path | None,
+    device: str, quiet: bool,
+) -> None:  # fmt: skip
+    loaded = [_changed(from_pretrained(one), settings) for one in runs]
     first = loaded[0]
     if len({(one.module.__name__, one.preset) for one in loaded}) > 1:
         raise ValueError("the runs are of different presets; folds of one table are of the same")
-    recipe = replace(first.module.RECIPES[first.preset], labels=first.module.labels(first.config))
-    results = [_of_one(one, recipe, data, split, fold, device) for one in loaded]
+    recipe = first.module.RECIPES[first.preset]
+    asked = first.module.labels(first.config)
+    recipe = replace(recipe, labels=data_of.labels_there(data, asked))
+    lacking = {name: rule for name, rule in asked.items() if name not in recipe.labels}
+    split = split or recipe.test_split
+    results = [_of_one(one, recipe, lacking, data, split, fold, device) for one in loaded]
     scores = mean_over_folds([result["scores"] for result in results])
     prior = mean_over_folds([result["prior"] for result in results])
     folder = out or Path(runs[0]) / "evaluation"
@@ -107,9 +125,9 @@ def _evaluate(
     content = {
         "runs": list(runs), "data": data, "split": split, "preset": first.preset, "scores": scores, "prior": prior,
         "published": dict(recipe.published), "each": [{**result, "details": None} for result in results],
-        "definitions": results[0]["definitions"],
+        "definitions": results[0]["definitions"], "labels_not_there": list(lacking),
     }  # fmt: skip
-    write_atomic(folder / "evaluation.json", (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+    write_atomic(folder / "evaluation.json", (json.dumps(_null(content), indent=1, sort_keys=True) + "\n").encode())
     details = results[0]["details"]
     if "confusion" in details:
         names, _ = details["confusion"]
@@ -121,16 +139,47 @@ def _evaluate(
         figures.draw_bars(ours, paper, folder / "action_units.png")
     if not quiet:
         console.print(table_of(first, recipe, scores, prior, len(results), data, split, results[0]["frames"]))
+        if lacking:
+            console.print(f"no such labels in {data}, so not measured: {', '.join(lacking)}")
         for text in results[0]["definitions"]:
             console.print(f"metric: {text}")
         console.print(f"written: {folder}")
 
 
-def _of_one(one: Loaded, recipe: Recipe, data: str, split: str, fold: int | None, device: str) -> dict[str, Any]:
+def _changed(one: Loaded, settings: Sequence[str]) -> Loaded:
+    """The model under other settings. ValueError for a slip, and where its weights would not fit them."""
+    recipe = one.module.RECIPES[one.preset]
+    if not settings:
+        return one
+    if of_stage := [setting for setting in settings if "." in setting.partition("=")[0]]:
+        raise ValueError(f"--set {of_stage[0]} is of training; here is none")
+    config, _ = apply_settings(one.config, recipe, settings, one.module.labels)
+    model = one.module.build(without_weights(config))
+    try:
+        model.load_state_dict(one.model.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            f"--set {', '.join(settings)}: that is another network than the one that was trained"
+        ) from error
+    return replace(one, config=config, model=model.eval())
+
+
+def _null(value: Any) -> Any:
+    """The same without nan, which json does not have."""
+    if isinstance(value, dict):
+        return {name: _null(of) for name, of in value.items()}
+    if isinstance(value, list):
+        return [_null(of) for of in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _of_one(
+    one: Loaded, recipe: Recipe, lacking: Mapping[str, str | None], data: str, split: str, fold: int | None, device: str
+) -> dict[str, Any]:
     chosen = one.details.get("fold") if fold is None else fold
     where = Data(root=data, fold=chosen, protocol=recipe.protocol if chosen is not None else "", task=recipe.split_task)
     rates = one.details.get("rates", {})
-    return evaluate(one.model, one.module, one.config, recipe, where, split, rates, device=device)
+    return evaluate(one.model, one.module, one.config, recipe, where, split, rates, lacking=lacking, device=device)
 
 
 def table_of(
@@ -144,8 +193,11 @@ def table_of(
     for column in ("", "paper", "ours", "prior"):
         table.add_column(column, justify="left" if not column else "right")
     for name, value in scores.items():
-        printed = f"{recipe.published[name]:.4f}" if name in recipe.published else "-"
-        table.add_row(name, printed, f"{value:.4f}", f"{prior[name]:.4f}")
+        shown = [
+            "-" if math.isnan(one) else f"{one:.4f}"
+            for one in (recipe.published.get(name, math.nan), value, prior[name])
+        ]
+        table.add_row(name, *shown)
     return table
 
 

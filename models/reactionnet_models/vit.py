@@ -5,6 +5,7 @@ The fine-tuned encoder is transformers' ViT, whose weights have the same names. 
 patch, C width.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,29 @@ def reconstruction_loss(
         true_NLP = (true_NLP - true_NLP.mean(-1, keepdim=True)) / (true_NLP.var(-1, keepdim=True) + 1e-6).sqrt()
     error_NL = (predicted_NLP.float() - true_NLP).square().mean(-1)
     return (error_NL * mask_NL).sum() / mask_NL.sum()
+
+
+class Reconstruction:
+    """How far hidden patches are from what was made of them: mean squared error, pictures pooled."""
+
+    def __init__(self, patch: int, normalize: bool):
+        self._patch, self._normalize, self._sum, self._num = patch, normalize, 0.0, 0
+        self.definition = (
+            "l2 is the mean squared error of the hidden patches' normalised pixels; the prior's patches are grey"
+        )
+
+    def update(self, out: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
+        image_NCHW, hidden_NL = batch["image_BTCHW"].flatten(0, 1), out["hidden_BTL"].flatten(0, 1)
+        found = reconstruction_loss(
+            out["patch_BTLP"].flatten(0, 1), image_NCHW, hidden_NL, self._patch, self._normalize
+        )
+        self._sum, self._num = self._sum + float(found) * len(image_NCHW), self._num + len(image_NCHW)
+
+    def compute(self) -> dict[str, float]:
+        return {"l2": self._sum / max(self._num, 1)}
+
+    def details(self) -> dict[str, Any]:
+        return {}
 
 
 class Autoencoder(nn.Module):

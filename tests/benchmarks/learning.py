@@ -1,14 +1,18 @@
 """Do the models learn? Every `small` preset on rendered faces, three seeds, beside the class prior and a ResNet-18.
 
     python tests/benchmarks/learning.py [--tables cage aar ...] [--seeds 0 1 2] [--out FOLDER] [--precision bf16-mixed]
+        [--record models/results.json]
 
-Imports the faces once, trains and evaluates each row of a table by the commands that a user has (`reactionnet-train`,
-`reactionnet-evaluate`), and prints tables in Markdown: the mean over seeds, the lowest and the highest, on subjects never
-seen in training. What was trained before in FOLDER is not trained again, so the command may be stopped and goes on. A row
-beats another where its worst seed is above the other's best.
+Imports the faces once, and for models of sound a copy of them with drawn voices (`spoken_faces`), trains and evaluates each
+row of a table by the commands that a user has (`reactionnet-train`, `reactionnet-evaluate`), and prints tables in Markdown:
+the mean over seeds, the lowest and the highest, on subjects never seen in training. What was trained before in FOLDER is
+not trained again, so the command may be stopped and goes on. A row beats another where its worst seed is above the other's best.
 
 Rendered faces, 36 subjects in training and 6 in testing: the tables say that the models learn, and which parts help here,
-and nothing about the papers' numbers.
+and nothing about the papers' numbers. Of ABAW6's tasks compound expressions are left out: a rendered face shows one reaction
+at a time, so that what two units of two expressions give together would be an accident and not a compound one.
+
+`--record` writes what stands in the tables to a file, from which `tests/models_page.py` fills the models' page.
 """
 
 import argparse
@@ -29,13 +33,15 @@ from rich.progress import Progress
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "rendered_facs"
 BIN = Path(sys.executable).parent
+TESTS = Path(__file__).resolve().parents[1]
 DONE = "evaluation/evaluation.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One line of a table: a preset with settings. `shares` names a row whose first stage this one takes over: it is the
-    same to the bit (same seed, same settings), and so are its features. `start` names a row whose weights start this one."""
+    same to the bit (same seed, same settings), and so are its features. `start` names a row whose weights start this one.
+    A `spoken` row takes the copy with voices; a `hidden` one is trained for others and not shown."""
 
     title: str
     model: str
@@ -44,6 +50,8 @@ class Row:
     shares: str = ""
     start: str = ""
     baseline: bool = False
+    spoken: bool = False
+    hidden: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +65,23 @@ class Results:
 
 def _drr(title: str, preset: str, *settings: str, baseline: bool = False) -> Row:
     return Row(title=title, model="drr", preset=f"small_{preset}", settings=settings, baseline=baseline)
+
+
+def _eri(title: str, preset: str, *settings: str, baseline: bool = False, spoken: bool = True) -> Row:
+    return Row(
+        title=title, model="eri", preset=f"small_{preset}", settings=settings, baseline=baseline, spoken=spoken
+    )  # fmt: skip
+
+
+def _abaw6(task: str, baseline: Row) -> tuple[Row, ...]:
+    """Pre-training, the plain net, the task from nothing, the task from the pre-training."""
+    pretraining = Row(title="pre-training", model="abaw6", preset="small_pretrain", hidden=True)
+    return (
+        pretraining,
+        baseline,
+        Row(title="not pre-trained", model="abaw6", preset=f"small_{task}"),
+        Row(title="pre-trained", model="abaw6", preset=f"small_{task}", start="pre-training"),
+    )
 
 
 _RESNET18 = "encoder=resnet18"
@@ -118,7 +143,45 @@ TABLES: dict[str, Results] = {
             _drr("dyadic", "dyadic"),
         ),
     ),
-}
+    "eri": Results(
+        title="ERI: a clip's greatest intensities of 7 action units, faces with drawn voices",
+        scores=("pearson",),
+        rows=(
+            _eri("ResNet-18", "resnet18", baseline=True),
+            _eri("audio", "audio"),
+            _eri("video", "video"),
+            _eri("fused", "fused"),
+        ),
+    ),
+    "abaw6_au": Results(
+        title="ABAW6: 12 action units, intensity >= 2",
+        scores=("f1",),
+        rows=_abaw6(
+            "au", _drr("ResNet-18", "resnet18_aud", _RESNET18, "aus=1,2,4,6,7,10,12,15,23,24,25,26", baseline=True)
+        ),
+    ),
+    "abaw6_expr": Results(
+        title="ABAW6: 8 expressions",
+        scores=("f1_macro",),
+        rows=_abaw6("expr", Row(title="ResNet-18", model="cage", preset="small_resnet18", baseline=True)),
+    ),
+    "abaw6_va": Results(
+        title="ABAW6: valence and arousal",
+        scores=("ccc_arousal", "ccc_valence"),
+        rows=_abaw6("va", Row(title="ResNet-18", model="cage", preset="small_resnet18", baseline=True)),
+    ),
+    "abaw6_emi": Results(
+        title="ABAW6: a clip's greatest intensities of 6 action units, in place of emotions",
+        scores=("pearson",),
+        rows=_abaw6(
+            "emi",
+            _eri(
+                "ResNet-18", "resnet18", "targets=au_int_1,au_int_4,au_int_6,au_int_9,au_int_12,au_int_25",
+                baseline=True, spoken=False,
+            ),
+        ),
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +189,15 @@ class Work:
     """Where runs lie, what they train on, and how."""
 
     out: Path
-    data: Path
     precision: str
 
     def run_of(self, row: Row, seed: int) -> Path:
-        settings = "".join(f"-{setting}" for setting in row.settings).replace("/", "_")
-        return self.out / "runs" / f"{row.model}-{row.preset}{settings}-seed{seed}"
+        parts = [row.model, row.preset, *row.settings, *(["spoken"] if row.spoken else [])]
+        parts += ["started"] if row.start else []
+        return self.out / "runs" / f"{'-'.join(parts)}-seed{seed}".replace("/", "_")
+
+    def data_of(self, row: Row) -> Path:
+        return self.out / ("spoken" if row.spoken else "faces")
 
 
 def train(work: Work, row: Row, rows: Mapping[str, Row], seed: int) -> Path:
@@ -139,15 +205,16 @@ def train(work: Work, row: Row, rows: Mapping[str, Row], seed: int) -> Path:
     folder = work.run_of(row, seed)
     if (folder / DONE).is_file():
         return folder
+    data = work.data_of(row)
     if row.shares:
         _take_over(work.run_of(rows[row.shares], seed), folder)
     command = [
-        BIN / "reactionnet-train", row.model, row.preset, "--data", work.data, "--out", folder, "--seed", str(seed),
+        BIN / "reactionnet-train", row.model, row.preset, "--data", data, "--out", folder, "--seed", str(seed),
         "--precision", work.precision, "--init", work.run_of(rows[row.start], seed) if row.start else "none", "--quiet",
     ]  # fmt: skip
     command += [part for setting in row.settings for part in ("--set", setting)]
     began = time.monotonic()
-    for step in (command, [BIN / "reactionnet-evaluate", folder, "--data", work.data, "--quiet"]):
+    for step in (command, [BIN / "reactionnet-evaluate", folder, "--data", data, "--quiet"]):
         done = subprocess.run(
             step, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
         )
@@ -181,13 +248,39 @@ def table(work: Work, results: Results, seeds: Sequence[int]) -> str:
     lines.append("|---|" + "---|" * len(results.scores) + "---|")
     priors = {name: _values([one for each in known.values() for one in each], name, "prior") for name in results.scores}
     lines.append("| prior | " + " | ".join(_shown(priors[name]) for name in results.scores) + " | |")
-    for row in results.rows:
+    for row in (row for row in results.rows if not row.hidden):
         each = known.get(row.title)
         cells = [_shown(_values(each, name)) for name in results.scores]
         ours = _values(each, first)
         beats = "" if row.baseline or not ours else "yes" if min(ours) > max([*rivals, *priors[first]]) else "no"
         lines.append(f"| {row.title} | " + " | ".join(cells) + f" | {beats} |")
     return "\n".join(lines) + "\n"
+
+
+def record(work: Work, tables: Mapping[str, Results], seeds: Sequence[int], path: Path) -> None:
+    """What the tables show, as far as it is trained, into a JSON file; what that holds of other tables stays."""
+    whole = json.loads(path.read_bytes()) if path.is_file() else {}
+    for name, results in tables.items():
+        found = {row.title: scores_of(work, row, seeds) for row in results.rows if not row.hidden}
+        rows = [
+            {
+                "title": row.title, "model": row.model, "preset": row.preset, "settings": list(row.settings),
+                "start": row.start, "baseline": row.baseline,
+                "scores": {score: _rounded(_values(found[row.title], score)) for score in results.scores},
+            }
+            for row in results.rows
+            if found.get(row.title)
+        ]  # fmt: skip
+        if rows:
+            every = [one for each in found.values() for one in each or ()]
+            prior = {score: _rounded(_values(every, score, "prior")) for score in results.scores}
+            whole[name] = {"title": results.title, "seeds": list(seeds), "prior": prior, "rows": rows}
+    path.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    """Mean, lowest and highest."""
+    return [round(part, 4) for part in (statistics.fmean(values), min(values), max(values))] if values else []
 
 
 def _values(each: Sequence[Mapping[str, Any]] | None, name: str, part: str = "scores") -> list[float]:
@@ -212,23 +305,41 @@ def main() -> None:
     parser.add_argument("--precision", default="32-true", help="bf16-mixed is faster where the processor has it")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at once, one thread each")
     parser.add_argument("--show", action="store_true", help="print what there is and train nothing")
+    parser.add_argument("--record", type=Path, help="JSON file to write the tables to as well")
     given = parser.parse_args()
-    work = Work(out=given.out, data=given.out / "faces", precision=given.precision)
+    work, tables = Work(out=given.out, precision=given.precision), {name: TABLES[name] for name in given.tables}
     if not given.show:
-        if not (work.data / "dataset.json").is_file():
-            if not given.faces.is_dir():
-                sys.exit(f"no rendered faces at {given.faces}: name their folder with --faces")
-            subprocess.run([BIN / "reactionnet-import", "rendered_facs", given.faces, work.data], check=True)
-        _train_all(work, [TABLES[name] for name in given.tables], given.seeds, given.jobs)
-    for name in given.tables:
-        print(table(work, TABLES[name], given.seeds))
+        if not given.faces.is_dir():
+            sys.exit(f"no rendered faces at {given.faces}: name their folder with --faces")
+        for spoken in sorted({row.spoken for results in tables.values() for row in results.rows}):
+            _import(given.faces, given.out, spoken)
+        _train_all(work, [*tables.values()], given.seeds, given.jobs)
+    for results in tables.values():
+        print(table(work, results, given.seeds))
+    if given.record:
+        record(work, tables, given.seeds, given.record)
+
+
+def _import(faces: Path, out: Path, spoken: bool) -> None:
+    """The faces as shards, as they are or with voices, unless that was done before."""
+    data, release = out / ("spoken" if spoken else "faces"), faces
+    if (data / "dataset.json").is_file():
+        return
+    if spoken:
+        release = out / "spoken_release"
+        shutil.rmtree(release, ignore_errors=True)  # what an interrupted copy left
+        subprocess.run([sys.executable, TESTS / "spoken_faces.py", faces, release], check=True)
+    subprocess.run([BIN / "reactionnet-import", "rendered_facs", release, data], check=True)
 
 
 def _train_all(work: Work, tables: Sequence[Results], seeds: Sequence[int], jobs: int) -> None:
-    """All runs of one seed before the next; a row that takes over another's stage waits for it."""
-    todo = [
+    """All runs of one seed before the next; a row that takes over another's stage, or starts from it, waits for it."""
+    every = [
         (row, {r.title: r for r in results.rows}, seed) for seed in seeds for results in tables for row in results.rows
     ]
+    todo = [
+        *{work.run_of(row, seed): (row, rows, seed) for row, rows, seed in every}.values()
+    ]  # some are in two tables
     with Progress() as progress, ThreadPoolExecutor(jobs) as pool:
         bar = progress.add_task("runs", total=len(todo))
         for wave in (False, True):

@@ -76,6 +76,16 @@ def test_the_autoencoders_loss_is_that_of_transformers():
     torch.testing.assert_close(patches(image, 8), net.patchify(image))
 
 
+def test_pretraining_is_judged_beside_grey_patches():
+    config = abaw6.PRESETS["tiny_pretrain"]
+    batches = [abaw6.example(config, num) for num in (1, 3)]
+    (metric,) = abaw6.metrics(config)
+    for batch in batches:
+        metric.update(abaw6.prior(config, {}, batch), batch)
+    every = torch.cat([batch["image_BTCHW"] for batch in batches])
+    assert metric.compute()["l2"] == pytest.approx(float(every.square().mean()), rel=1e-5)
+
+
 def test_the_encoder_is_the_autoencoders(tmp_path):
     from safetensors.torch import save_file
 

@@ -15,7 +15,7 @@ from reactionnet_models.temporal import AttentionPool, CausalConv, TemporalEncod
 TINY = eri.PRESETS["tiny"]
 
 
-@pytest.mark.parametrize("preset", ["tiny_fused", "tiny_audio", "tiny_video", "tiny_lstm"])
+@pytest.mark.parametrize("preset", ["tiny_fused", "tiny_audio", "tiny_video", "tiny_lstm", "tiny_resnet18"])
 def test_conforms(preset, tmp_path):
     config = replace(eri.PRESETS[preset], p_both=1.0)  # overfitting asks the same question each time
     check_model(eri, config, tmp_path, learning_rate=0.01)
@@ -109,8 +109,9 @@ def test_dropped_modalities_are_zeros_and_only_in_training():
     assert_close(fusion.eval()(silent), fusion.train()(given))
 
 
-def test_padding_changes_nothing():
-    model, batch = eri.build(TINY).eval(), eri.example(TINY, 2)
+@pytest.mark.parametrize("preset", ["tiny", "tiny_resnet18"])
+def test_padding_changes_nothing(preset):
+    model, batch = eri.build(eri.PRESETS[preset]).eval(), eri.example(eri.PRESETS[preset], 2)
     batch["frame_mask_BT"][:, 3] = False
     short = {
         name: value[:, :3] if value.ndim > 2 or name == "frame_mask_BT" else value for name, value in batch.items()
