@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from apache_beam.ml.inference.base import ModelHandler
 
+from reactionnet_pipeline.isolated import one_thread
+
 
 class Stage(Protocol):
     """What a model stage must know."""
@@ -46,6 +48,7 @@ class OneByOne(ModelHandler[Any, Any, Loaded]):
         self._stage = stage
 
     def load_model(self) -> Loaded:
+        one_thread()  # not every runner starts the workers with one
         return Loaded(self._stage.load)
 
     def run_inference(self, batch: Sequence[Any], model: Loaded, inference_args: Any = None) -> Iterable[Any]:

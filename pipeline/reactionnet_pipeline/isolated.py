@@ -4,10 +4,15 @@ A dead worker hangs Beam's local runner for ever, so the code runs in a child pr
 Beam's own `with_exception_handling(use_subprocess=True)` does the same with a child for every stage, and waits a second
 for each of them, worker after worker, when it ends them; here all stages of a worker share one child, so that the models
 and libraries in it are loaded once, and it ends at once.
+
+Who starts the workers is the runner's affair (`worker` for local builds, else Beam's own), so nothing is expected of them
+here: the child is forked from a server that has one thread and our modules loaded. Forked from a worker it would inherit
+the locks of gRPC's threads, and now and then die of them.
 """
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import threading
 import time
@@ -23,6 +28,9 @@ import psutil
 
 from reactionnet_pipeline.errors import RETRYABLE, Code, DeadLetter, SourceError
 from reactionnet_pipeline.records import Source
+
+START_METHOD = "forkserver"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def _no_span(element: Any) -> tuple[None, None]:
@@ -85,7 +93,7 @@ def call_isolated(fn: Callable[..., Any], arguments: tuple, time_limit_s: float)
     """`fn(*arguments)` in this thread's child process. Raises what `fn` raises, and SourceError(TIMEOUT, WORKER_CRASHED)."""
     pool: ProcessPoolExecutor | None = getattr(_of_thread, "pool", None)
     if pool is None:
-        pool = _of_thread.pool = ProcessPoolExecutor(1, initializer=_prepare, initargs=(os.getpid(),))
+        pool = _of_thread.pool = _start()
     future = pool.submit(_tidy, fn, *arguments)
     try:
         return future.result(time_limit_s)
@@ -98,6 +106,14 @@ def call_isolated(fn: Callable[..., Any], arguments: tuple, time_limit_s: float)
         _kill(pool)
         _of_thread.pool = None
         raise SourceError(Code.TIMEOUT, f"not done after {time_limit_s:g} s") from None
+
+
+def _start() -> ProcessPoolExecutor:
+    one_thread_from_now()
+    context = multiprocessing.get_context(START_METHOD)
+    if START_METHOD == "forkserver":
+        context.set_forkserver_preload(["reactionnet_pipeline.build"])
+    return ProcessPoolExecutor(1, context, initializer=_prepare, initargs=(os.getpid(),))
 
 
 def _tidy(fn: Callable[..., Any], *arguments: Any) -> Any:
@@ -116,6 +132,7 @@ def _kill(pool: ProcessPoolExecutor) -> None:
 
 
 def _prepare(worker: int) -> None:
+    os.dup2(2, 1)  # a runner may have tied the worker's standard output to a pipe that nobody reads
     one_thread()
     end_with(worker)
 
@@ -123,9 +140,16 @@ def _prepare(worker: int) -> None:
 def one_thread() -> None:
     """One thread a process for what this process may load: parallelism is the runner's, and sums stay in one order."""
     import cv2
+    import threadpoolctl
 
     cv2.setNumThreads(1)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    threadpoolctl.threadpool_limits(1)  # of what is loaded; the rest reads the environment
+    one_thread_from_now()
+
+
+def one_thread_from_now() -> None:
+    """The same for libraries that are yet to be loaded, here and in processes that this one starts."""
+    for name in THREADS:
         os.environ[name] = "1"
 
 

@@ -1,6 +1,5 @@
 """A worker process of the local runner: Beam's own, with one thread for each library, ending with its launcher."""
 
-import multiprocessing
 import sys
 
 from reactionnet_pipeline.isolated import end_with, one_thread
@@ -8,10 +7,6 @@ from reactionnet_pipeline.isolated import end_with, one_thread
 if __name__ == "__main__":
     one_thread()
     end_with(int(sys.argv[1]))  # the launcher; asking for the parent would be too late where that has just been killed
-    # The stages' children are forked from a server that has one thread and our modules loaded: a child forked from this
-    # process would inherit the locks of gRPC's threads, and now and then die of them.
-    multiprocessing.set_start_method("forkserver")
-    multiprocessing.set_forkserver_preload(["reactionnet_pipeline.build"])
     from apache_beam.runners.worker import sdk_worker_main
 
     sdk_worker_main.main([])

@@ -198,11 +198,12 @@ def hostile_videos(monkeypatch) -> None:
 
 
 def test_a_source_that_aborts_the_decoder_and_one_that_hangs_it_cost_only_themselves(drawn, tmp_path, monkeypatch):
-    from reactionnet_pipeline import cli, launch
+    from reactionnet_pipeline import cli, isolated, launch
 
     hostile_videos(monkeypatch)
     # the stages' child processes are forked from this one here, so that they meet the same decoder
     monkeypatch.setattr(launch, "local_runner", lambda logs: "FnApiRunner")
+    monkeypatch.setattr(isolated, "START_METHOD", "fork")
     rows = drawn.rows()
     for number, name in enumerate(("abort", "hang")):
         copy = tmp_path / f"{name}.mp4"

@@ -1,29 +1,17 @@
-import faulthandler
 import os
-import time
+import subprocess
+import sys
+from pathlib import Path
 
 import apache_beam as beam
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
-from reactionnet_pipeline.errors import Code, DeadLetter, SourceError
+from misbehaving import work_on
+from reactionnet_pipeline.errors import Code, DeadLetter
 from reactionnet_pipeline.isolated import Isolated
 from reactionnet_pipeline.records import Source
-
-
-def work_on(source: Source, power: int) -> tuple[str, int]:
-    """Does what the source's id says."""
-    if source.video_id == "aborts":
-        faulthandler.disable()  # no dump in the test's output
-        os.abort()
-    if source.video_id == "hangs":
-        time.sleep(60)
-    if source.video_id == "bad":
-        raise SourceError(Code.NO_LAYOUT, "no seam")
-    if source.video_id == "bug":
-        _ = 1 / 0
-    return source.video_id, source.line**power
 
 
 def itself(source: Source) -> Source:
@@ -65,3 +53,24 @@ def test_a_crash_a_hang_and_a_bad_source_cost_only_themselves():
 def test_a_fault_of_ours_stops_the_job():
     with pytest.raises(ZeroDivisionError):
         run("good", "bug", results=[("good", 4)], letters=[])
+
+
+def test_a_worker_that_anybody_started_has_one_thread_and_says_nothing():
+    """As Beam's worker pool starts them: many threads allowed, and standard output a pipe that nobody reads."""
+    script = (
+        "from misbehaving import threads, work_on\n"
+        "from reactionnet_pipeline.isolated import call_isolated\n"
+        "from reactionnet_pipeline.records import Source\n"
+        "source = Source(video_id='talks', line=3, uri='', split='train')\n"
+        "assert call_isolated(work_on, (source, 2), 60) == ('talks', 9)\n"
+        "assert call_isolated(threads, (source,), 60) == ('talks', 1)\n"
+    )
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "OMP_NUM_THREADS": "4",
+        "OPENBLAS_NUM_THREADS": "4",
+    }
+    command = [sys.executable, "-c", script]
+    worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+    assert worker.wait(120) == 0
+    assert worker.stdout.read() == b""
