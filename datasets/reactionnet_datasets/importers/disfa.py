@@ -125,7 +125,8 @@ def _media_of_subjects(release: Release, side: str, options: Options) -> dict[st
         if not found and side == "Left":
             found = [path for path in release.listing(top, "SN*") if path.is_dir()]
         if not found:
-            raise release.not_here(f"disfa: {VIDEO_FOLDERS[side][0]}, or pictures in {side}VideoSN001/00001.jpg")
+            expected = f"{VIDEO_FOLDERS[side][0]}, or pictures in {side}VideoSN001/00001.jpg (--camera {side.lower()})"
+            raise release.not_here(f"disfa: {expected}")
     places: dict[str, Path] = {}
     for path in found:
         match = re.search(r"SN\d{3}", path.name.upper())

@@ -16,6 +16,7 @@ is an error. Columns that are no action units (such as compound emotions, whose 
 published a stable split: `emotionet-ours-v1` spreads pictures by a hash of their names.
 """
 
+import csv
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -172,6 +173,8 @@ def _rows(release: Release, path: Path, kind: str) -> Iterator[Row]:
 def _automatic(release: Release, path: Path) -> Iterator[Row]:
     for line, cells in release.rows(path, "\t"):
         if len(cells) != 2 + NUM_AUTOMATIC:
+        if len(cells) == 3 + NUM_AUTOMATIC and not cells[-1]:
+            cells.pop()  # a tab at the line's end
             raise release.fault(path, line, f"{len(cells)} cells; expected two addresses and {NUM_AUTOMATIC} codes")
         codes = {au: _code(release, path, line, au, cell) for au, cell in enumerate(cells[2:], 1)}
         yield Row(name=_base_name(release, path, line, cells[0]), codes=codes, where=_where(release, path, line))
@@ -193,6 +196,8 @@ def _manual(release: Release, path: Path, rows: Iterable[tuple[int, list[str]]])
                 release.note("columns that are no action units", f"{path.name}: {name}")
             continue
         if len(plain) != len(header):
+        if len(plain) > len(header):  # a comma in an address, which stands in single quotes
+            plain = [cell.strip(" '\"") for cell in next(csv.reader([",".join(cells)], quotechar="'"))]
             raise release.fault(path, line, f"{len(plain)} cells; the header has {len(header)}")
         codes = {au: _code(release, path, line, au, plain[place]) for au, place in sorted(places.items())}
         name = _base_name(release, path, line, plain[header.index("url")])

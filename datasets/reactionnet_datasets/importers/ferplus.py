@@ -7,6 +7,7 @@ FER2013; nothing is downloaded. ROOT holds one of two forms:
     fer2013new.csv              Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF
     FER2013Train/fer0000000.png, label.csv; FER2013Valid/, FER2013Test/         as the owners' script writes them; also in data/
                                 rows of label.csv: fer0032220.png,"(0, 0, 48, 48)",0,0,0,0,2,1,0,7,0,0
+                                (where there is no label.csv, fer2013new.csv is read in its place)
 
 Stored are the ten counts, `votes_neutral` ... `votes_contempt`, `votes_unknown`, `votes_nf`, and of the first form FER2013's
 class as `expression_fer2013`. Which emotion they make is a rule of the reader (`ferplus:majority` and others): results under
@@ -188,6 +189,22 @@ def _votes(release: Release, path: Path, line: int, cells: list[str]) -> dict[st
     return labels
 
 
+def _rows_of(release: Release, path: Path, split: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a folder's label.csv, or those of its split in fer2013new.csv in the same form."""
+    if path.name.lower() == "label.csv":
+        yield from release.rows(path)
+        return
+    for line, row in release.records(path, ("Usage", "Image name", *VOTES)):
+        if (usage := row["Usage"].lower()) not in SPLIT_OF_USAGE:
+            raise release.fault(path, line, f"usage {usage!r}; expected Training, PublicTest or PrivateTest")
+        if SPLIT_OF_USAGE[usage] != split:
+            continue
+        if row["Image name"]:
+            yield line, [row["Image name"], f"(0, 0, {SIZE}, {SIZE})", *(row[name] for name in VOTES)]
+        else:
+            release.note(f"rows of {row['Usage']} without an image name", f"{path.name} line {line}")
+
+
 def _read_folders(release: Release, top: Path) -> Iterator[Clip]:
     seen: set[str] = set()
     for name, split in FOLDERS.items():
@@ -195,9 +212,11 @@ def _read_folders(release: Release, top: Path) -> Iterator[Clip]:
         folder = release.find(relative)
         if folder is None:
             raise release.not_here(f"{relative} beside {' and '.join(sorted(set(FOLDERS) - {name}))}")
-        path = release.first(f"{relative}/label.csv")
+        path = release.find(f"{relative}/label.csv") or release.find("fer2013new.csv")
+        if path is None:
+            raise release.not_here(f"{relative}/label.csv, or fer2013new.csv")
         unlisted = {picture.name.lower() for picture in release.pictures(folder)}
-        for line, cells in release.rows(path):
+        for line, cells in _rows_of(release, path, split):
             match = _BOX.fullmatch(cells[1]) if len(cells) == 2 + len(VOTES) else None
             if match is None:
                 raise release.fault(

@@ -5,7 +5,7 @@ Pittsburgh; nothing is downloaded. **The names and columns of the released files
 driven by what the headers say. Accepted is this form, as one table or one a subject:
 
     annotations/*.csv or *.csv     subject,frame,AU1,AU2,AU4,...     frames count from 1; `--annotations` names the place
-    images/001A/1.jpg              or videos/001A.mp4 (avi); `--pictures` names the folder
+    images/001A/1.jpg              or videos/001A.mp4 (avi), or in any one folder; `--pictures` names it
 
 A column is an action unit if its name matches `AU ?0*N`; a table without a header, or without a frame column, is refused,
 and no column is assumed. A table without a subject column is its file's subject's (`001A.csv`). 0 and 1 are values;
@@ -62,9 +62,18 @@ class Row:
 
 
 def read(release: Release, options: Options) -> Iterator[Clip]:
+def markers(options: Options) -> tuple[str, ...]:
+    """Tables and pictures, wherever the options say that they are."""
+    tables = "annotations/*.csv|*.csv|*/*.csv" if options.annotations == "auto" else options.annotations
+    places = "images|frames|pictures|videos|[0-9][0-9][0-9][a-z]*|*/[0-9][0-9][0-9][a-z]*"
+    return tables, places if options.pictures == "auto" else options.pictures
+
+
     """One clip a subject. ReleaseError for a table whose header does not say what its columns are."""
     missing = {code.strip() for code in options.missing_codes.split(",") if code.strip()}
-    partition = _partition(options.partition) if options.partition else {}
+    partition = _partition(_place_of(release, options.partition)) if options.partition else {}
+    if not partition and (lying := release.find("partition.csv")) is not None:
+        release.note("partitions that were not used (--partition)", lying.name)
     tables = _tables(release, options)
     pictures = _pictures(release, options)
     subjects = {subject: path for path in tables for subject in _subjects(release, path)}
@@ -99,12 +108,30 @@ def _tables(release: Release, options: Options) -> list[Path]:
         place = release.first(options.annotations)
         return release.listing(place, "*.csv") if place.is_dir() else [place]
     for folder in (release.find("annotations"), release.root):
-        if folder is not None and (found := release.listing(folder, "*.csv")):
+        if folder is not None and (
+            found := [p for p in release.listing(folder, "*.csv") if not _splits(release, p, options)]
+        ):
             return found
     raise release.not_here("gft: *.csv or annotations/*.csv with the header subject,frame,AU1,AU2,...")
+    below = [path for path in release.listing(release.root) if path.is_dir() and release.listing(path, "*.csv")]
+    if len(below) == 1:
+        return release.listing(below[0], "*.csv")
 
 
 def _header(release: Release, path: Path) -> tuple[list[str], int | None, int, dict[int, int]]:
+def _splits(release: Release, path: Path, options: Options) -> bool:
+    """Whether a table is the partition, which may lie beside the codes."""
+    if options.partition is not None:
+        place = _place_of(release, options.partition)
+        return place.exists() and path.samefile(place)
+    return path.stem.lower() == "partition"
+
+
+def _place_of(release: Release, partition: Path) -> Path:
+    """Where the partition lies: as given, or in ROOT."""
+    return partition if partition.exists() else release.root / partition
+
+
     """The cells of the header, the places of subject and frame, and of each action unit."""
     _, cells = next(release.rows(path), (0, []))
     names = [cell.strip("'\" ").lower() for cell in cells]
@@ -156,8 +183,10 @@ def _pictures(release: Release, options: Options) -> list[Path]:
     for name in names:
         if (folder := release.find(name)) is not None and folder.is_dir():
             return release.listing(folder)
-    if options.pictures == "auto" and (found := [path for path in release.listing(release.root) if _is_media(path)]):
-        return found
+    if options.pictures == "auto":
+        for folder in (release.root, *(path for path in release.listing(release.root) if path.is_dir())):
+            if found := [path for path in release.listing(folder) if _is_media(path)]:
+                return found
     raise release.not_here(f"gft: pictures in {' or '.join(names)}/001A/1.jpg, or videos/001A.mp4")
 
 
@@ -193,7 +222,7 @@ def _partition(path: Path) -> dict[str, str]:
     splits: dict[str, str] = {}
     release = Release(path.parent)
     for line, cells in release.rows(path):
-        if line == 1 and [cell.lower() for cell in cells] == ["subject", "split"]:
+        if line == 1 and len(cells) == 2 and cells[0].lower() in ("subject", "subject_id", "id"):
             continue
         if len(cells) != 2 or cells[1].lower() not in ("train", "test", "val"):
             raise release.fault(path, line, f"{','.join(cells)}; expected subject,train or subject,test")

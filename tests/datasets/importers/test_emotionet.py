@@ -94,6 +94,17 @@ def test_lists_that_do_not_fit_are_refused(tmp_path, old, new, message):
         run_import("emotionet", root, tmp_path / "out")
 
 
+def test_a_tab_at_the_end_and_a_comma_in_an_address_are_read(automatic, tmp_path):
+    path = automatic / "dataFile_0001.txt"
+    path.write_text(path.read_text(encoding="utf-8-sig").replace("\n", "\t\n"))
+    run_import("emotionet", automatic, tmp_path / "automatic")
+    assert_golden(frame_rows(tmp_path / "automatic"), AUTOMATIC)
+    root = write_manual(tmp_path / "manual")
+    change(root / "EmotioNet_FACS.csv", "N_0000000101_00001.jpg',", "N_0000000101_00001.jpg?size=1,2',")
+    run_import("emotionet", root, tmp_path / "out")
+    assert_golden(frame_rows(tmp_path / "out"), MANUAL)
+
+
 def test_a_column_too_few_is_refused_not_shifted(automatic, tmp_path):
     change(automatic / "dataFile_0002.txt", "\t999\t", "\t")
     with pytest.raises(ReleaseError, match=r"dataFile_0002\.txt line 1: 61 cells; expected two addresses and 60 codes"):

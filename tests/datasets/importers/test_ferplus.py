@@ -60,6 +60,15 @@ def test_the_folders_conform(folders, tmp_path):
     assert_golden(frame_rows(tmp_path.with_name("outside")), WITHOUT_FER2013)
 
 
+def test_the_owners_table_stands_for_the_folders_lists(folders, tables, tmp_path):
+    for path in folders.glob("*/label.csv"):
+        path.unlink()
+    (tables / "fer2013new.csv").rename(folders / "fer2013new.csv")
+    planned = run_import("ferplus", folders, tmp_path / "out")
+    assert_golden(frame_rows(tmp_path / "out"), WITHOUT_FER2013)
+    assert planned.facts["notes"]["rows of Training without an image name"]["count"] == 1
+
+
 def test_rows_without_a_name_may_be_asked_for(tables, tmp_path):
     run_import("ferplus", tables, tmp_path / "out", unnamed="yes")
     rows = frame_rows(tmp_path / "out")

@@ -37,6 +37,19 @@ def test_conforms(tmp_path):
     assert str(tmp_path) not in (out / "dataset.json").read_text()
 
 
+def test_tables_beside_their_partition_and_folders_of_another_name(tmp_path):
+    release = write_gft(tmp_path / "gft")
+    (release / "annotations/occurrence.csv").rename(release / "AU codes.csv")
+    (release / "annotations").rmdir()
+    (release / "images").rename(release / "faces")
+    (release / "partition.csv").write_text("id,partition\n001A,train\n014B,test\n")
+    planned = run_import("gft", release, tmp_path / "none")
+    assert "partitions that were not used (--partition)" in planned.facts["notes"]
+    assert_golden(frame_rows(tmp_path / "none"), GOLDEN)
+    run_import("gft", release, tmp_path / "out", partition="partition.csv")
+    assert [row["split_all"] for row in frame_rows(tmp_path / "out")] == ["train"] * 3 + ["test"] * 2
+
+
 def test_without_a_partition_there_are_no_splits(tmp_path):
     run_import("gft", write_gft(tmp_path / "gft"), tmp_path / "out")
     assert not any(name.startswith("split_") for name in frame_rows(tmp_path / "out")[0])
