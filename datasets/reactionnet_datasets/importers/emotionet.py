@@ -172,9 +172,9 @@ def _rows(release: Release, path: Path, kind: str) -> Iterator[Row]:
 
 def _automatic(release: Release, path: Path) -> Iterator[Row]:
     for line, cells in release.rows(path, "\t"):
-        if len(cells) != 2 + NUM_AUTOMATIC:
         if len(cells) == 3 + NUM_AUTOMATIC and not cells[-1]:
             cells.pop()  # a tab at the line's end
+        if len(cells) != 2 + NUM_AUTOMATIC:
             raise release.fault(path, line, f"{len(cells)} cells; expected two addresses and {NUM_AUTOMATIC} codes")
         codes = {au: _code(release, path, line, au, cell) for au, cell in enumerate(cells[2:], 1)}
         yield Row(name=_base_name(release, path, line, cells[0]), codes=codes, where=_where(release, path, line))
@@ -195,9 +195,9 @@ def _manual(release: Release, path: Path, rows: Iterable[tuple[int, list[str]]])
             for name in sorted(set(header) - {"url", "url orig", ""} - {header[place] for place in places.values()}):
                 release.note("columns that are no action units", f"{path.name}: {name}")
             continue
-        if len(plain) != len(header):
         if len(plain) > len(header):  # a comma in an address, which stands in single quotes
             plain = [cell.strip(" '\"") for cell in next(csv.reader([",".join(cells)], quotechar="'"))]
+        if len(plain) != len(header):
             raise release.fault(path, line, f"{len(plain)} cells; the header has {len(header)}")
         codes = {au: _code(release, path, line, au, plain[place]) for au, place in sorted(places.items())}
         name = _base_name(release, path, line, plain[header.index("url")])

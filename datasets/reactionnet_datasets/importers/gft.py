@@ -61,7 +61,6 @@ class Row:
     codes: Mapping[int, str]
 
 
-def read(release: Release, options: Options) -> Iterator[Clip]:
 def markers(options: Options) -> tuple[str, ...]:
     """Tables and pictures, wherever the options say that they are."""
     tables = "annotations/*.csv|*.csv|*/*.csv" if options.annotations == "auto" else options.annotations
@@ -69,6 +68,7 @@ def markers(options: Options) -> tuple[str, ...]:
     return tables, places if options.pictures == "auto" else options.pictures
 
 
+def read(release: Release, options: Options) -> Iterator[Clip]:
     """One clip a subject. ReleaseError for a table whose header does not say what its columns are."""
     missing = {code.strip() for code in options.missing_codes.split(",") if code.strip()}
     partition = _partition(_place_of(release, options.partition)) if options.partition else {}
@@ -112,13 +112,12 @@ def _tables(release: Release, options: Options) -> list[Path]:
             found := [p for p in release.listing(folder, "*.csv") if not _splits(release, p, options)]
         ):
             return found
-    raise release.not_here("gft: *.csv or annotations/*.csv with the header subject,frame,AU1,AU2,...")
     below = [path for path in release.listing(release.root) if path.is_dir() and release.listing(path, "*.csv")]
     if len(below) == 1:
         return release.listing(below[0], "*.csv")
+    raise release.not_here("gft: *.csv or annotations/*.csv with the header subject,frame,AU1,AU2,...")
 
 
-def _header(release: Release, path: Path) -> tuple[list[str], int | None, int, dict[int, int]]:
 def _splits(release: Release, path: Path, options: Options) -> bool:
     """Whether a table is the partition, which may lie beside the codes."""
     if options.partition is not None:
@@ -132,6 +131,7 @@ def _place_of(release: Release, partition: Path) -> Path:
     return partition if partition.exists() else release.root / partition
 
 
+def _header(release: Release, path: Path) -> tuple[list[str], int | None, int, dict[int, int]]:
     """The cells of the header, the places of subject and frame, and of each action unit."""
     _, cells = next(release.rows(path), (0, []))
     names = [cell.strip("'\" ").lower() for cell in cells]
