@@ -448,7 +448,7 @@ def _recipe_of(name: str, config: Config) -> Recipe:
         "bp4d": {"protocol": "bp4d-3fold", "folds": (1, 2, 3)},
         "disfa": {"protocol": "disfa-3fold", "folds": (1, 2, 3), "start": "bp4d"},
         "gft": {"note": "the official 78 and 18 subjects"},
-        "affwild2": {"split_task": "au", "note": "the official validation set is the test set"},
+        "affwild2": {"split_task": "au", "test_split": "val", "note": "the official validation set is the test set"},
     }
     given = facts[family]
     return _recipe(

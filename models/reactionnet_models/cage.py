@@ -38,13 +38,15 @@ class Config:
     """`classes` is a space of labels; `class_weights` are of the cross-entropy, or of positives where several labels hold.
 
     `class_weights="inverse"` takes them from the training labels: the inverse of how often each is true, normalised to a
-    sum of 1 where only one may hold (that is what Table 4 prints). ValueError where fields do not fit together.
+    sum of 1 where only one may hold (that is what Table 4 prints; of EMOTIC the paper counts the val labels too).
+    ValueError where fields do not fit together.
     """
 
     encoder: str = "maxvit_t"
     weights: str | None = "IMAGENET1K_V1"
     image_size: int = 224
     resize: int | None = None  # the shorter side is brought to this before a crop of image_size is drawn
+    box: bool = False  # of a picture what lies in its box, stretched to image_size; without a box all of it
     task: str = "combined"
     classes: str = "affectnet8"
     multi_label: bool = False
@@ -164,7 +166,9 @@ def with_rates(config: Config, rates: Mapping[str, float]) -> Config:
 
 
 def view(config: Config, train: bool) -> Augment:
-    """What of a stored picture the network sees: AffectNet's crops as they are, others brought to `resize`."""
+    """What of a stored picture the network sees: AffectNet's crops as they are, others brought to `resize`, or the box."""
+    if config.box:
+        return Augment(box=True, crop=config.image_size, random=train)
     return Augment(resize=config.resize or config.image_size, crop=config.image_size, random=train)
 
 
@@ -182,37 +186,38 @@ def prior(config: Config, rates: Mapping[str, float], batch: Batch) -> dict[str,
 
 
 def labels(config: Config) -> dict[str, str | None]:
-    """Targets and their rules, as `ShardDataset` takes them."""
+    """Targets and their rules, as `ShardDataset` takes them: dimensions in -1 to 1 whatever scale a data set has."""
     named: dict[str, str | None] = {}
     if config.multi_label:
-        scaled = "(x-5.5)/4.5"  # 1 to 10 becomes -1 to 1
-        return {**dict.fromkeys(_label_names(config)), **dict.fromkeys(config.dimensions, scaled)}
-    if config.num_classes or config.classes == "affectnet7":  # a class decides what AffectNet-7 leaves out
+        named |= dict.fromkeys(_label_names(config))
+    else:
+        # without classes too: for the subset with as many of each, and for what AffectNet-7 leaves out
         named["expression"] = f"classes:{config.classes}"
-    if config.task == "va":
-        named["expression"] = f"classes:{config.classes}"  # for the subset with as many of each class
-    return named | (dict.fromkeys(config.dimensions) if config.num_dimensions else {})
+    return named | (dict.fromkeys(config.dimensions, "scale:va") if config.num_dimensions else {})
 
 
 def prepare(items: Mapping[str, Any], config: Config, random: torch.Generator | None = None) -> dict[str, Tensor]:
     """A batch from items of `ShardDataset`: every frame is a sample. With `random` the paper's list is drawn.
 
-    AffectNet-7 leaves contempt out: pictures whose class the space lacks lose their valence and arousal too.
+    AffectNet-7 leaves contempt out: pictures whose class the space lacks lose their valence and arousal too. `lacking`
+    names labels that nobody could annotate, since they are no columns of the data set.
     """
     frames_BCHW = items["frames"].flatten(0, 1)
     image_BCHW = augmentation.prepare(frames_BCHW, random if config.augment else None)
     batch = {"image_BCHW": image_BCHW}
     given = items.get("labels", {})
+    if not given:
+        return batch
     present_B = items["frame_mask"].flatten().to(image_BCHW.device)
-    if config.multi_label and config.num_classes and given:
+    if config.multi_label and config.num_classes:
         names = _label_names(config)
         batch["labels_BK"] = _stack(given, names)
         batch["labels_mask_BK"] = _stack(given, [f"{name}_mask" for name in names]) & present_B[:, None]
-    elif config.num_classes and "expression" in given:
+    elif config.num_classes:
         batch["expression_B"] = torch.where(present_B, given["expression"].flatten(), -100)
-    if config.num_dimensions and all(name in given for name in config.dimensions):
+    if config.num_dimensions:
         mask_BD = _stack(given, [f"{name}_mask" for name in config.dimensions]) & present_B[:, None]
-        if "expression_mask" in given and not config.multi_label:
+        if config.classes == "affectnet7" and "expression" not in items.get("lacking", ()):
             mask_BD = mask_BD & given["expression_mask"].flatten()[:, None]
         batch["affect_BD"] = torch.where(mask_BD, _stack(given, config.dimensions), 0).float()
         batch["affect_mask_BD"] = mask_BD
@@ -339,8 +344,8 @@ def _published(num: int, encoder: str, task: str) -> dict[str, float]:
 
 _AFFECTNET = [(num, encoder, task) for num in (8, 7) for encoder in ENCODERS for task in TASKS]
 _EMOTIC = Config(
-    classes="emotic26", multi_label=True, class_weights="inverse", dimensions=("valence", "arousal", "dominance")
-)
+    classes="emotic26", multi_label=True, class_weights="inverse", dimensions=("valence", "arousal", "dominance"), box=True
+)  # fmt: skip
 # 96 px from 112, for two cores; `small_resnet18` is the plain head that the others are compared with.
 _SMALL = {
     f"small_{name}": Config(
@@ -377,13 +382,14 @@ RECIPES: dict[str, Recipe] = {
             table_row=f"Table 6, AffectNet-{num}, {encoder} {task}" if encoder != "swin" else "Section 5.1, Swin",
             published=_published(num, encoder, task),
             start=f"affectnet{num}_{encoder}_combined" if task == "va" else "",
-            note="the official val set is the test set" if encoder != "swin" else "the paper: precision below 0.35",
+            test_split="val",
+            note="the official val set is the test set" + ("; the paper: precision below 0.35" * (encoder == "swin")),
         )
         for num, encoder, task in _AFFECTNET
     },
     "emotic_maxvit_combined": _recipe(
         _EMOTIC, _stage(_EMOTIC), dataset="emotic", table_row="Table 8", published=_TABLE_8,
-        start="affectnet8_maxvit_combined", note="the face's person box; epochs not stated, 20",
+        start="affectnet8_maxvit_combined", note="input: the person's box, stretched to 224 px; epochs not stated, 20",
     ),
     **{
         name: _recipe(

@@ -4,6 +4,7 @@ A loader is any iterable with a length and a state. `Loader` wraps `ShardDataset
 earlier stage computed.
 """
 
+import io
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,8 +12,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
+import torch
 
 from reactionnet_datasets import ShardDataset
+from reactionnet_datasets.catalog import manifest_of
+from reactionnet_datasets.rules import make_rules
+from reactionnet_datasets.storage import open_storage
 from reactionnet_models.recipe import Recipe, Stage
 
 
@@ -61,6 +67,31 @@ def open_split(
     if "labels" not in given["fields"] or not recipe.labels:
         given |= {"labels": (), "labelled": False}
     return ShardDataset(data.root, **given)
+
+
+def labels_there(root: str, labels: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Those of some labels whose columns a data set has. ValueError where it has none of them."""
+    storage = open_storage(root)
+    parts = [part for split in manifest_of(storage)["splits"].values() for part in split["tables"]["frames"]]
+    columns = {name for part in parts for name in pq.read_schema(io.BytesIO(storage.whole(part))).names}
+    rules = {rule.target: rule for rule in make_rules(labels)}
+    found = {name: rule for name, rule in labels.items() if {f"{of}_mask" for of in rules[name].sources} <= columns}
+    if labels and not found:
+        known = ", ".join(sorted(name.removesuffix("_mask") for name in columns if name.endswith("_mask")))
+        raise ValueError(f"{root} has none of {', '.join(labels)}; its labels: {known or 'none'}")
+    return found
+
+
+def masked_labels(items: Mapping[str, Any], labels: Mapping[str, str | None]) -> dict[str, torch.Tensor]:
+    """Labels that a data set lacks, as the stream would give them if nobody had annotated any."""
+    found: dict[str, torch.Tensor] = {}
+    shape = items["frame_mask"].shape
+    for rule in make_rules(labels):
+        of = shape[:1] if rule.of_a_clip else shape
+        values, valid = rule.missing(of.numel())
+        found[rule.target] = torch.from_numpy(values.reshape(*of, *values.shape[1:]))
+        found[f"{rule.target}_mask"] = torch.from_numpy(valid.reshape(of))
+    return found
 
 
 def scan_labels(

@@ -59,7 +59,7 @@ def evaluate(
         for metric, other in zip(ours, prior, strict=True):
             metric.update(out, batch)
             other.update(given, batch)
-        num += int(items["frame_mask"].sum())
+        num += _num_labelled(items)
     details: dict[str, Any] = {}
     for metric in ours:
         details |= metric.details()
@@ -71,6 +71,15 @@ def evaluate(
         "frames": num,
         "split": split,
     }
+
+
+def _num_labelled(items: Mapping[str, Any]) -> int:
+    """Frames of a batch with any valid label; all of them where labels are of whole clips."""
+    frame_mask_BT = items["frame_mask"]
+    masks = [value for name, value in items.get("labels", {}).items() if name.endswith("_mask")]
+    if not masks or any(mask.dim() < 2 for mask in masks):
+        return int(frame_mask_BT.sum())
+    return int((torch.stack(masks).any(0) & frame_mask_BT).sum())
 
 
 def mean_over_folds(found: Sequence[Mapping[str, float]]) -> dict[str, float]:

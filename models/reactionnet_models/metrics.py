@@ -4,6 +4,7 @@ A metric takes the model's outputs and the batch, skips masked labels, and is co
 averaged by `reactionnet-evaluate`, not here. Letters: N samples, M action units, K classes, D dimensions.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -38,18 +39,23 @@ class ActionUnits:
         self.definition = (
             f"F1-frame: an action unit is predicted where its probability is >= {threshold} (a tie counts as predicted); "
             "frames whose label is masked are skipped; an action unit without a true or predicted frame scores 0 (zero "
-            "division); f1 is the mean over action units; all frames of a fold are pooled, folds are averaged"
+            "division), one without a labelled frame is not measured; f1 is the mean over those measured; all frames of a "
+            "fold are pooled, folds are averaged"
         )
+        self._labelled_M = torch.zeros(len(aus), dtype=torch.long)
 
     def update(self, out: Batch, batch: Batch) -> None:
         found_NM = (out[self._key].float().sigmoid() >= self._threshold).flatten(0, -2).long().cpu()
         mask_NM = batch["au_mask_BTM"].flatten(0, -2).cpu()
         true_NM = torch.where(mask_NM, batch["au_BTM"].flatten(0, -2).cpu(), -1).long()
         self._f1.update(found_NM, true_NM)
+        self._labelled_M += mask_NM.sum(0)
 
     def compute(self) -> dict[str, float]:
-        each = self._f1.compute().tolist()
-        return {"f1": sum(each) / len(each), **{f"f1_{n}": f for n, f in zip(self.names, each, strict=True)}}
+        each_M = torch.where(self._labelled_M > 0, self._f1.compute(), torch.nan).tolist()
+        measured = [value for value in each_M if not math.isnan(value)]
+        mean = sum(measured) / len(measured) if measured else float("nan")
+        return {"f1": mean, **{f"f1_{name}": value for name, value in zip(self.names, each_M, strict=True)}}
 
     def details(self) -> dict[str, Any]:
         found = self.compute()
@@ -83,17 +89,21 @@ class Expressions:
             "by how often each is true (scikit-learn's weighted avg), f1_macro is the plain mean, an empty class scores 0; "
             "masked labels are skipped; all pictures pooled"
         )
+        self._labelled = 0
 
     def update(self, out: Batch, batch: Batch) -> None:
         logits, true = out["expression_BK"].float().cpu(), batch["expression_B"].cpu()
+        self._labelled += int((true >= 0).sum())
         for metric in (*self._metrics.values(), self._confusion):
             metric.update(logits.argmax(-1), true)
 
     def compute(self) -> dict[str, float]:
+        if not self._labelled:  # of another data set
+            return dict.fromkeys(self._metrics, float("nan"))
         return {name: float(metric.compute()) for name, metric in self._metrics.items()}
 
     def details(self) -> dict[str, Any]:
-        return {"confusion": (self.names, self._confusion.compute().tolist())}
+        return {"confusion": (self.names, self._confusion.compute().tolist())} if self._labelled else {}
 
 
 class Circumplex:

@@ -67,6 +67,7 @@ class Recipe:
 
     `labels` are targets and their rules as `ShardDataset` takes them; `published` are the paper's numbers by the names
     that `metrics` gives ours; `table_row` says where they stand. `start` names a preset that training starts from.
+    `test_split` is what the paper reports: some report the official validation set.
     """
 
     task: str
@@ -76,6 +77,7 @@ class Recipe:
     monitor: str
     higher_is_better: bool
     protocol: str = ""
+    test_split: str = "test"
     split_task: str = ""
     folds: tuple[int, ...] = ()
     fields: tuple[str, ...] = ("frames", "labels")
