@@ -109,6 +109,19 @@ def test_a_picture_cut_off_anywhere_does_not_pass(kind):
             check_picture(data[: int(len(data) * share)], "p")
 
 
+def test_a_jpeg_that_is_damaged_within_does_not_pass_and_one_of_four_colours_does():
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 60, 3), np.uint8))
+    file = io.BytesIO()
+    noise.save(file, "JPEG")
+    data = bytearray(file.getvalue())
+    data[3000:3100] = bytes(100)
+    with pytest.raises(MediaError, match="p does not decode: Corrupt JPEG data"):
+        check_picture(bytes(data), "p")
+    file = io.BytesIO()
+    noise.convert("CMYK").save(file, "JPEG")
+    assert check_picture(file.getvalue(), "p") == "jpg"
+
+
 def test_the_doctor_counts_and_a_changed_count_changes_its_answer():
     about = SimpleNamespace(
         ABOUT=About(

@@ -151,6 +151,9 @@ def _units(release: Release, files: dict[int, Path]) -> tuple[int, dict[int, flo
         if au < 1 or not 0 <= intensity <= 5 or au in units:
             raise release.fault(path, line, f"{text!r}; expected a new action unit, intensity 0 to 5")
         units[au] = intensity
+    if not units:
+        release.note("FACS files without an action unit, taken for none", release.relative(path))
+        return None
     return frame, units
 
 

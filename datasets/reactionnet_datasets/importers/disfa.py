@@ -26,9 +26,9 @@ import pyarrow as pa
 
 from reactionnet_datasets.about import CONFIRMED, About, Finding, Known, folds_of, one_of
 from reactionnet_datasets.clip import ArrayFiles, Clip, File, Pictures, Video, per_frame
-from reactionnet_datasets.media import video_facts
 from reactionnet_datasets.protocols import load_protocol
 from reactionnet_datasets.release import Release, ReleaseError
+from reactionnet_datasets.release_videos import facts_of
 
 AUS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)  # all that is annotated; protocols choose, shards keep everything
 FPS = 20.0
@@ -151,7 +151,10 @@ def _media(release: Release, place: Path, subject: str, num_frames: int) -> Vide
         file = release.file(place)
         if file is None:
             return None
-        count = video_facts(release.root, file).num_frames
+        facts = facts_of(release, file)
+        if facts is None:
+            return None
+        count = facts.num_frames
         media = Video(file=file, places=range(num_frames))
     if count > num_frames:
         release.note("pictures without labels", f"{release.relative(place)} from {num_frames + 1}", count - num_frames)

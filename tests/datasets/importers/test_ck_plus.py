@@ -105,6 +105,14 @@ def test_files_that_do_not_fit_are_refused(release, tmp_path, name, text, messag
         run_import("ck_plus", release, tmp_path / "out")
 
 
+def test_an_empty_list_of_action_units_is_counted_not_read_as_absence(release, tmp_path):
+    (release / "FACS/S005/001/S005_001_00000005_facs.txt").write_text("")
+    planned = run_import("ck_plus", release, tmp_path / "out")
+    assert planned.facts["notes"]["FACS files without an action unit, taken for none"]["count"] == 1
+    peak = next(row for row in frame_rows(tmp_path / "out") if (row["video_id"], row["frame"]) == ("S005_001", 5))
+    assert (peak["au_occ_1"], peak["au_occ_1_mask"]) == (None, "not_annotated")
+
+
 @pytest.mark.parametrize("place", ["..", "cohn-kanade-images"])
 def test_a_wrong_root_is_named_with_the_right_one(release, tmp_path, place):
     with pytest.raises(ReleaseError, match=r"expected ck_plus: cohn-kanade-images.*is that the ROOT you mean"):

@@ -127,6 +127,14 @@ def test_a_video_that_ends_early_is_an_error_or_a_recorded_gap(own, tmp_path):
     assert_golden(frame_rows(tmp_path / "out"), GOLDEN[:-1])
 
 
+def test_a_video_that_cannot_be_opened_is_missing(own, tmp_path):
+    (own / "Videos_LeftCamera/LeftVideoSN001_comp.avi").write_bytes(b"RIFF")
+    with pytest.raises(MissingMediaError, match=r"(?s)1 files .*LeftVideoSN001_comp.avi \(NOT_A_VIDEO"):
+        run_import("disfa", own, tmp_path / "out")
+    run_import("disfa", own, tmp_path / "out", allow_missing=True)
+    assert_golden(frame_rows(tmp_path / "out"), GOLDEN[7:])
+
+
 def test_a_damaged_picture_in_mid_video_shifts_no_other(own, tmp_path):
     path = own / "Videos_LeftCamera/LeftVideoSN010_comp.avi"
     video(path, [f"SN010 {frame}" for frame in range(1, 7)], fps=20, width=128, height=96, codec="mjpeg")
