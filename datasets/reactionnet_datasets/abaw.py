@@ -99,9 +99,9 @@ def sampled(release: Release, path: Path) -> dict[str, list[int]]:
         location = line.split(",", 1)[0].strip(" '\"")
         if not location or location.lower() in ("image_location", "image"):
             continue
-        match = re.fullmatch(r"(.+)[/\\]0*([0-9]+)(\.[A-Za-z]+)?", location)
-        if match is None:
-            raise release.fault(path, number, f"{location!r}; expected a place such as video/00001.jpg")
+        match = re.fullmatch(r"(.+)[/\\]0*([1-9][0-9]*)(\.[A-Za-z]+)", location)
+        if match is None or match[3].lower() not in PICTURE_SUFFIXES:
+            raise release.fault(path, number, f"{location!r}; expected a place such as video/00001.jpg, frames from 1")
         frames.setdefault(match[1], set()).add(int(match[2]))
     return {video: sorted(of_video) for video, of_video in frames.items()}
 

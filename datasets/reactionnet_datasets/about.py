@@ -6,6 +6,8 @@ An importer is a module `importers/<name>.py`, found by its name. It has:
     Options                 frozen dataclass; every field has a default and is a flag of the command (`--camera right`)
     read(release, options)  yields `Clip`s; raises ReleaseError where the release is not as it should be
     doctor(frames)          optional: further `Finding`s from the frames table
+    markers(options)        optional: what must be there below ROOT with these options, instead of `ABOUT.markers`
+    unread(release)         optional: a known form of the data set that lies there and is not read, in words, or None
 """
 
 import importlib
@@ -48,7 +50,10 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """Facts of a data set. `markers` must all be there below ROOT ("a|b": either); `license` is a LicenseRef of ours."""
+    """Facts of a data set. `markers` must all be there below ROOT ("a|b": either); `license` is a LicenseRef of ours.
+
+    `listed`: the release says what must be there. Where it does not, an archive that nobody unpacked is an error.
+    """
 
     name: str
     title: str
@@ -61,6 +66,7 @@ class About:
     spaces: tuple[str, ...] = ()
     known: tuple[Known, ...] = ()
     synthetic: bool = False
+    listed: bool = True
 
 
 def importer_names() -> tuple[str, ...]:

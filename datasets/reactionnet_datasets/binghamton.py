@@ -135,7 +135,7 @@ def intensity_tables(release: Release, *folders: str) -> dict[int, dict[str, Pat
 
 def pictures_of(release: Release, pictures: Path, subject: str) -> dict[str, dict[int, File | Path]] | None:
     """A subject's pictures by sequence and number: paths, or members of `F001.zip`. None where the subject has none."""
-    folder = release.find(f"{release.relative(pictures)}/{subject}")
+    folder = release.find(f"{release.relative(pictures)}/{subject}", packed=True)
     if folder is not None and folder.is_dir():
         found: dict[str, dict[int, File | Path]] = {}
         for task in release.listing(folder, "T*"):

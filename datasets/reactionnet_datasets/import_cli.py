@@ -99,6 +99,8 @@ def import_data_set(
         work = work or out.with_name(out.name + ".work")
         _check_places(root, out, work)
         release = Release(root)
+        if runner:
+            _start_beam(work, ["--check", "--runner", runner, *beam_options])  # a slip is found before all is read
         if module.ABOUT.status != CONFIRMED:
             console.print(f"{module.ABOUT.name}: layout {module.ABOUT.status}; check what is imported", style="yellow")
         with _alone(out), _alone(work):
@@ -253,15 +255,19 @@ def _do(job: Job) -> Written:
 
 
 def _run_beam(planned: Plan, work: Path, runner: str, beam_options: Sequence[str]) -> list[Written]:
-    """Start the pipeline's import job, which does the same jobs in a Beam graph."""
+    """Let the pipeline's import job do the same jobs in a Beam graph."""
+    write_jobs(work, planned.jobs)
+    _start_beam(work, ["--runner", runner, *beam_options])
+    return read_results(work, len(planned.jobs))
+
+
+def _start_beam(work: Path, arguments: Sequence[str]) -> None:
     if not media.has_decoder():
         raise ReleaseError('--runner needs the pipeline: pip install "reactionnet[pipeline]"')
-    write_jobs(work, planned.jobs)
-    command = [sys.executable, "-m", "reactionnet_pipeline.import_job", str(work.resolve()), "--runner", runner]
-    done = subprocess.run([*command, *beam_options], check=False, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "reactionnet_pipeline.import_job", str(work.resolve()), *arguments]
+    done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         raise ReleaseError(f"the Beam job failed with exit code {done.returncode}:\n{done.stderr[-2000:]}")
-    return read_results(work, len(planned.jobs))
 
 
 # -- showing ---------------------------------------------------------------------------------------------------------

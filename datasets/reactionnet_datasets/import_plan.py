@@ -8,8 +8,7 @@ tasks split differently, the tables' `split_<task>` say so.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +17,8 @@ from typing import Any
 from reactionnet_datasets.about import About
 from reactionnet_datasets.clip import Clip, GreyPixels, Media, Pictures, Video, files_of, present, to_line
 from reactionnet_datasets.labels import fault_of
-from reactionnet_datasets.release import Release, ReleaseError, missing_media
+from reactionnet_datasets.release import MissingMediaError, Release, ReleaseError, missing_media
+from reactionnet_datasets.release_root import check_root, what_else
 from reactionnet_datasets.shards import (
     place_of,
     shards_for,
@@ -58,45 +58,6 @@ class Plan:
     num_clips: int
     num_frames: int
     facts: Mapping[str, Any]
-
-
-def check_markers(release: Release, about: About) -> None:
-    """ReleaseError where ROOT does not look like the data set: what was expected and found, and where it may lie."""
-    lacking = [marker for marker in about.markers if not _has(release, marker)]
-    if not lacking:
-        return
-    names = " and ".join(marker.replace("|", " or ") for marker in about.markers)
-    message = str(release.not_here(f"{about.name}: {names}"))
-    for place in (release.root.parent, *(p for p in release.listing(release.root) if p.is_dir())):
-        with suppress(OSError):
-            if all(_has(Release(place), marker) for marker in about.markers):
-                message += f"; {place} has them: is that the ROOT you mean?"
-                break
-    else:
-        message += _another(release, about)
-    raise ReleaseError(message)
-
-
-def _has(release: Release, marker: str) -> bool:
-    return any(_matches(release, release.root, pattern.split("/")) for pattern in marker.split("|"))
-
-
-def _matches(release: Release, place: Path, patterns: Sequence[str]) -> bool:
-    entries = release.listing(place, patterns[0])
-    if len(patterns) == 1:
-        return bool(entries)
-    return any(_matches(release, entry, patterns[1:]) for entry in entries if entry.is_dir())
-
-
-def _another(release: Release, about: About) -> str:
-    from reactionnet_datasets.about import all_about
-
-    fits = [
-        other.name
-        for other in all_about()
-        if other.markers and other.name != about.name and all(_has(release, marker) for marker in other.markers)
-    ]
-    return f"; it looks like {' or '.join(fits)}" if fits else ""
 
 
 class _Spool:
@@ -139,10 +100,10 @@ def plan(
     ReleaseError for a wrong or incomplete release; MissingMediaError lists the first 20 files that are not there.
     """
     about: About = module.ABOUT
-    check_markers(release, about)
+    check_root(release, module, options)
     spool = _Spool(work / "plan")
     labels, tasks, frames, clips = set(), set(), 0, 0
-    for whole in module.read(release, options):
+    for whole in _read(release, module, options):
         clip = present(whole)
         if clip is None:
             continue
@@ -157,9 +118,9 @@ def plan(
             on_clip(clip)
     spool.flush()
     if release.missing and not allow_missing:
-        raise missing_media(sorted(release.missing))
+        raise missing_media(sorted(release.missing), release.packed(levels=2), release.empty(levels=2))
     if not clips:
-        raise release.not_here(f"{about.name}: not one clip with pictures and labels was found below")
+        raise ReleaseError(f"{about.name}: every picture is missing, so that there is nothing to write")
     jobs = []
     for group in GROUPS:
         if group in spool.num_bytes:
@@ -184,6 +145,21 @@ def plan(
         "refused": sorted(release.refused),
     }
     return Plan(jobs=tuple(jobs), num_clips=clips, num_frames=frames, facts=facts)
+
+
+def _read(release: Release, module: ModuleType, options: Any) -> Iterator[Clip]:
+    """What the importer reads, at least one clip. An error says what else ROOT looks like, if anything."""
+    found = False
+    try:
+        for clip in module.read(release, options):
+            found = True
+            yield clip
+        if not found and not release.missing:
+            raise release.not_here(f"{module.ABOUT.name}: not one clip with pictures and labels was found below")
+    except ReleaseError as error:
+        if isinstance(error, MissingMediaError) or not (other := what_else(release, module.ABOUT.name)):
+            raise
+        raise ReleaseError(f"{error}{other}") from error
 
 
 def _by_number(name: str) -> tuple[str, int]:

@@ -26,6 +26,10 @@ EXAMPLES = 20  # of each kind of note in the report
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
 _JUNK = re.compile(r"(\..*|thumbs\.db|desktop\.ini|__macosx)", re.IGNORECASE)
+_ARCHIVE = re.compile(
+    r"(?P<stem>.+?)(\.part\d+)?((\.tar)?\.(zip|rar|7z|tar|tgz|tbz2?|txz|gz|bz2|xz)(\.\d{3})?|\.z\d\d)", re.IGNORECASE
+)
+_UNFINISHED = re.compile(r".+\.(part|crdownload|download|aria2)", re.IGNORECASE)
 
 
 class ReleaseError(ValueError):
@@ -57,32 +61,43 @@ class Release:
         self.missing: list[str] = []
         self.notes: dict[str, Noted] = {}
         self.refused: list[str] = []
+        self._opened: set[str] = set()  # archives
         if not root.is_dir():
             kind = "is a file: unpack it first" if root.exists() else "does not exist"
             raise ReleaseError(f"ROOT {root} {kind}; expected the folder of the release")
 
     # -- finding -------------------------------------------------------------------------------------------------
 
-    def find(self, path: str) -> Path | None:
+    def find(self, path: str, *, packed: bool = False) -> Path | None:
         """The file or folder at `path` relative to the root, whatever the case of its name; None where there is none.
 
-        ReleaseError for a path that leaves the root, as a list in a release might try.
+        ReleaseError for what is there as its archive alone (unless `packed` says that this is as good), so that nothing else
+        is taken in its stead, and for a path that leaves the root, as a list in a release might try.
         """
+        place, lacking = self._walk(path)
+        if not lacking:
+            return place
+        if (archives := _packed(place).get(lacking[0].lower())) and not packed:
+            raise ReleaseError(f"{self.relative(place / archives[0])} is not unpacked: unpack it first")
+        return None
+
+    def _walk(self, path: str) -> tuple[Path, Sequence[str]]:
+        """How far a path leads, and the parts of it that are not there."""
         parts = PurePosixPath(path.replace("\\", "/")).parts
         if not parts or ".." in parts or PurePosixPath(path).is_absolute():
             raise ReleaseError(f"path {path!r} leads out of the release")
         exact = self.root.joinpath(*parts)
         if exact.exists():
-            return exact
+            return exact, ()
         place = self.root
-        for part in parts:
+        for number, part in enumerate(parts):
             match = [name for name in _names(place) if name.lower() == part.lower()]
             if len(match) > 1:
                 raise ReleaseError(f"{self.relative(place)} holds {' and '.join(match)}: which one is meant?")
             if not match:
-                return None
+                return place, parts[number:]
             place = place / match[0]
-        return place
+        return place, ()
 
     def first(self, *paths: str) -> Path:
         """The first of several spellings that exists. ReleaseError, with what was found, where none does."""
@@ -111,21 +126,50 @@ class Release:
         """An error that says what was expected below the root, and what there is."""
         found = _names(self.root)
         shown = ", ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
-        zips = [name for name in found if name.lower().endswith((".zip", ".rar", ".tar", ".gz", ".7z"))]
-        hint = f"; unpack {', '.join(zips[:3])} first" if zips else ""
+        packed = self.packed(levels=2)
+        hint = f"; unpack {', '.join(packed[:3])} first" if packed else ""
         return ReleaseError(f"expected {expected} in {self.root}; found {shown or 'an empty folder'}{hint}")
+
+    def packed(self, levels: int = 1) -> list[str]:
+        """Archives and unfinished downloads in the root and so many levels of folders below it.
+
+        Left out are those that this release was read from, and those beside a folder or file of the same name, which is
+        what was unpacked of them.
+        """
+        found = []
+        for folder in self._folders(levels):
+            names = _names(folder)
+            packed = [name for archives in _packed(folder).values() for name in archives]
+            packed += [name for name in names if _UNFINISHED.fullmatch(name)]
+            found += [self.relative(folder / name) for name in packed]
+        return sorted(set(found) - self._opened)
+
+    def empty(self, levels: int = 1) -> list[str]:
+        """Folders without anything in them, so many levels below the root."""
+        return sorted(self.relative(folder) for folder in self._folders(levels)[1:] if not _names(folder))
+
+    def _folders(self, levels: int) -> list[Path]:
+        folders, found = [self.root], [self.root]
+        for _ in range(levels):
+            # what ends like a file is not asked, as there may be a million of them
+            folders = [
+                path for folder in folders for name in _names(folder)
+                if "." not in name[-5:] and (path := folder / name).is_dir()
+            ]  # fmt: skip
+            found += folders
+        return found
 
     # -- files ---------------------------------------------------------------------------------------------------
 
     def file(self, path: Path | str) -> File | None:
         """A reference to a file that the release lists; None, and a line in `missing`, where it is not there or empty."""
         given = path if isinstance(path, str) else self.relative(path)
-        place = self.find(path) if isinstance(path, str) else path
+        place, lacking = self._walk(path) if isinstance(path, str) else (path, ())
         try:
-            facts = place.stat() if place is not None else None
+            facts = None if lacking else place.stat()
         except FileNotFoundError:
             facts = None
-        if place is None or facts is None or not stat.S_ISREG(facts.st_mode):
+        if facts is None or not stat.S_ISREG(facts.st_mode):
             self.missing.append(given)
             return None
         if not facts.st_size:
@@ -136,6 +180,7 @@ class Release:
     def members(self, archive: Path) -> dict[str, File]:
         """Files in a zip archive by name. ReleaseError where it is cut off or no zip."""
         facts = archive.stat()
+        self._opened.add(self.relative(archive))
         try:
             with zipfile.ZipFile(archive) as content:
                 return {
@@ -274,11 +319,35 @@ def _names(folder: Path) -> tuple[str, ...]:
     return _names_at(str(folder), folder.stat().st_mtime_ns)
 
 
-def missing_media(missing: Sequence[str]) -> MissingMediaError:
-    """The error for files that the release lists and that are not there: the first 20 and the total."""
+@lru_cache(maxsize=64)
+def _packed_at(folder: str, mtime_ns: int) -> dict[str, list[str]]:
+    names = _names_at(folder, mtime_ns)
+    archives = {name: match["stem"].lower() for name in names if (match := _ARCHIVE.fullmatch(name))}
+    unpacked = {name.lower() for name in names if name not in archives}
+    found: dict[str, list[str]] = {}
+    for name, stem in archives.items():
+        if stem not in unpacked:
+            found.setdefault(stem, []).append(name)
+    return found
+
+
+def _packed(folder: Path) -> dict[str, list[str]]:
+    """What lies in a folder as its archive alone: lower-case name -> the archive, or its parts."""
+    if not folder.is_dir():
+        return {}
+    return _packed_at(str(folder), folder.stat().st_mtime_ns)
+
+
+def missing_media(missing: Sequence[str], packed: Sequence[str] = (), empty: Sequence[str] = ()) -> MissingMediaError:
+    """The error for files that the release lists and that are not there: the first 20 and the total.
+
+    `packed` are archives in the release that may hold them, `empty` folders where they may be expected.
+    """
     shown = "\n  ".join(missing[:SHOWN])
     more = f"\n  ... and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+    hint = f"not unpacked: {', '.join(packed[:SHOWN])}; " if packed else ""
+    hint += f"empty: {', '.join(empty[:SHOWN])}; " if empty else ""
     return MissingMediaError(
-        f"{len(missing)} files that the release lists are missing or damaged:\n  {shown}{more}\n"
+        f"{len(missing)} files that the release lists are missing or damaged:\n  {shown}{more}\n{hint}"
         "complete the release, or let --allow-missing leave these frames out"
     )

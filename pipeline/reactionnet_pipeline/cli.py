@@ -299,13 +299,9 @@ def _beam_options(arguments: list[str]) -> list[str]:
     """Options meant for Beam; a name that Beam does not know either is the user's slip."""
     if not arguments:
         return []
-    import argparse
+    from reactionnet_pipeline.launch import beam_parser
 
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    parser: Any = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for group in PipelineOptions.__subclasses__():
-        group._add_argparse_args(parser)
+    parser: Any = beam_parser()
     try:
         _, unknown = parser.parse_known_args(arguments)
     except SystemExit:

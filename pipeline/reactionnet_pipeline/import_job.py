@@ -4,6 +4,8 @@ A job is one shard; it calls the same function that a local import calls, so tha
 What travels are paths: the release, the output and the work folder must be reachable under one name by every worker.
 
     python -m reactionnet_pipeline.import_job WORK --runner FnApiRunner [any option of Beam]
+
+With `--check` the options are looked at and nothing is run.
 """
 
 import argparse
@@ -17,7 +19,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
 from reactionnet_datasets.importing import do_written_job
-from reactionnet_pipeline.launch import LOCAL, local_runner
+from reactionnet_pipeline.launch import LOCAL, beam_parser, local_runner
 
 
 @dataclass(eq=False)
@@ -54,7 +56,13 @@ def main() -> None:
     """Entry point of the command."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("work", type=Path)
+    parser.add_argument("--check", action="store_true")
     arguments, beam_options = parser.parse_known_args()
+    _, unknown = beam_parser().parse_known_args(beam_options)
+    if unknown:
+        sys.exit(f"no such option, of the data set or of Beam: {unknown[0]}")
+    if arguments.check:
+        return
     if not (arguments.work / "jobs").is_dir():
         sys.exit(f"{arguments.work} holds no jobs: reactionnet-import --runner lays them down")
     run(arguments.work, beam_options)

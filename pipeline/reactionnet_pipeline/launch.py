@@ -1,11 +1,13 @@
 """Run a build's graph: on this machine with Beam's FnApiRunner, or on the runner that the options name."""
 
+import argparse
 import logging
 import os
 import shlex
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
@@ -32,6 +34,14 @@ def run(build: Build, workers: int, beam_options: list[str], log_level: str) -> 
     build_graph(pipeline, build)
     result = pipeline.run()
     result.wait_until_finish()
+
+
+def beam_parser() -> argparse.ArgumentParser:
+    """A parser of all options that Beam knows: what it leaves over is a slip, which Beam itself would pass over."""
+    parser: Any = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for group in PipelineOptions.__subclasses__():
+        group._add_argparse_args(parser)
+    return parser
 
 
 def _log_to(build: Build, log_level: str) -> Path:

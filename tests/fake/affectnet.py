@@ -60,8 +60,11 @@ def write_later(root: Path, splits: Mapping[str, Mapping[str, tuple[int, str, st
             write(root / f"{split}_set/images/{number}.jpg", picture(f"{split} {number}"))
             folder = root / f"{split}_set/annotations"
             folder.mkdir(parents=True, exist_ok=True)
-            for kind, value in (("exp", str(exp)), ("val", val), ("aro", np.float64(aro))):
-                np.save(folder / f"{number}_{kind}.npy", np.array(value))  # 0-d; strings, but for arousal
+            written = val.encode() if number == "17" else val
+            for kind, value in (("exp", str(exp)), ("val", written), ("aro", np.float64(aro))):
+                np.save(
+                    folder / f"{number}_{kind}.npy", np.array(value)
+                )  # 0-d; strings (one of bytes), but for arousal
             np.save(folder / f"{number}_lnd.npy", np.arange(136, dtype=float) + int(number))
     return root
 

@@ -19,6 +19,9 @@ the later release are sparse, so its pictures are joined by number, from annotat
 csv`; `auto` takes npy if there); automatic annotations are imported only if asked for, as training data, and noted where
 they are not. Landmarks are in pixels of the stored picture.
 One validation picture of the original does not decode: `--allow-missing` records it, and `--doctor` then finds 5,499.
+
+Not read: re-partitions such as Fair-Consistent's (`name,expression,age,gender,race`). Its codes count along another, alphabetical
+order, and where its pictures lie is **unconfirmed**; a ROOT with such lists is refused with a message that says so.
 """
 
 from collections.abc import Iterator
@@ -49,17 +52,34 @@ ABOUT = About(
     papers=("ReactioNet (DRR)", "ABAW6", "CAGE"),
     status=CONFIRMED,
 )
+FAIR = ("name", "expression", "age", "gender", "race")
+
+
+def _val_classes(release: str, num_contempt: int) -> Iterator[Known]:
+    """500 validation pictures a class; of contempt as many as a release has, or none."""
+    for name in CLASSES:
+        if count := num_contempt if name == "contempt" else 500:
+            yield Known(what=f"{release}, val, {name}", count=count, where={"split_all": "val", "expression": name})
+
+
 KNOWN_LATER = (
     Known(what="later release, train", count=287_651, where={"split_all": "train"}),
     Known(what="later release, val", count=3_999, where={"split_all": "val"}),
+    *_val_classes("later release", 499),
 )
 KNOWN_ORIGINAL = (
     Known(what="original, train", count=414_799, where={"split_all": "train"}, recalled=True),
     Known(what="original, val", count=5_500, where={"split_all": "val"}),
+    *_val_classes("original", 500),
+)
+KNOWN_ORIGINAL_7 = (
+    Known(what="original without contempt, val", count=5_000, where={"split_all": "val"}),
+    *_val_classes("original without contempt", 0),
 )
 KNOWN_LATER_7 = (
     Known(what="later release without contempt, train", count=283_901, where={"split_all": "train"}, recalled=True),
     Known(what="later release without contempt, val", count=3_500, where={"split_all": "val"}),
+    *_val_classes("later release without contempt", 0),
 )
 
 
@@ -77,8 +97,18 @@ def doctor(frames):
     paths = frames["source_path"]
     later = bool(len(paths)) and "_set/" in paths[0].as_py()
     contempt = count(frames, Known(what="contempt", count=0, where={"expression": "contempt"}))
-    expected = KNOWN_ORIGINAL if not later else KNOWN_LATER if contempt else KNOWN_LATER_7
+    eight, seven = (KNOWN_LATER, KNOWN_LATER_7) if later else (KNOWN_ORIGINAL, KNOWN_ORIGINAL_7)
+    expected = eight if contempt else seven
     return [compare(known.what, known.count, count(frames, known), known.recalled) for known in expected]
+
+
+def unread(release: Release) -> str | None:
+    """Fair-Consistent's lists, by their header."""
+    for path in release.listing(release.root, "*.csv"):
+        _, header = next(release.rows(path), (0, []))
+        if [cell.lower() for cell in header[:5]] == list(FAIR):
+            return f"{path.name} is a list of another partition ({','.join(FAIR)}), whose layout is unconfirmed and not read"
+    return None
 
 
 def read(release: Release, options: Options) -> Iterator[Clip]:
@@ -243,7 +273,8 @@ def _scalar(release: Release, path: Path) -> float:
     """A 0-d array, which may hold a number or its spelling."""
     array = release.array(path)
     try:
-        return float(str(array.reshape(()).item()))
+        value = array.reshape(()).item()
+        return float(value.decode() if isinstance(value, bytes) else str(value))
     except ValueError as error:
         raise ReleaseError(f"{release.relative(path)} holds {array!r}; expected one number") from error
 

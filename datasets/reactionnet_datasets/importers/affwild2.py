@@ -86,7 +86,7 @@ ABOUT = About(
     title="Aff-Wild2 (ABAW): web videos with action units, expressions, valence and arousal a frame",
     markers=(
         "|".join(name for names in CROPS.values() for name in names),
-        "|".join([*_FOLDERS, *(f"*/{name}" for name in _FOLDERS), LISTS]),
+        "|".join([*_FOLDERS, *(f"*/{name}" for name in _FOLDERS)]),
     ),
     terms="EULA signed by a permanent academic; research only; no redistribution, shards included",
     ask=ASK,
@@ -197,13 +197,20 @@ def _task_folders(release: Release, options: Options) -> dict[str, Path]:
     if len(found) > 1:
         names = ", ".join(repr(release.relative(place)) for place in found)
         raise ReleaseError(f"there are annotations in {names}: choose one with --annotations FOLDER")
-    if not found and options.annotations != "auto":
-        raise ReleaseError(f"--annotations {options.annotations}: no folder such as AU_Detection_Challenge in it")
-    return next(iter(found.values()), {})
+    if not found:
+        where = "" if options.annotations == "auto" else f" in --annotations {options.annotations}"
+        raise release.not_here(f"affwild2: annotations such as AU_Detection_Challenge{where}")
+    (place, folders) = next(iter(found.items()))
+    inside = f"{release.relative(place)}/"
+    if packed := [name for name in release.packed(levels=2) if name.startswith(inside)]:
+        raise ReleaseError(f"{', '.join(packed[:3])}: not unpacked; unpack the annotations first")
+    return folders
 
 
 def _test_files(release: Release, options: Options) -> tuple[dict[str, Path], dict[str, Path]]:
     """The list and the sample file of each task."""
+    if (top := release.find(LISTS)) is not None and top.is_dir() and not release.listing(top):
+        raise ReleaseError(f"{LISTS} is empty: is the release complete?")
     crops = {name for names in CROPS.values() for name in names}
     folders = [path for path in release.listing(release.root) if path.is_dir() and path.name.lower() not in crops]
     lists: dict[str, Path] = {}

@@ -9,8 +9,8 @@ Labels are what names say: there is no annotation file. Where the reference leav
 (WH BL AE AM IN LA are recalled) are stored as they are written, in lower case, under `ethnicity`; gender is the first letter
 of the subject; levels are `expression_level` 1-4, and 0 for neutral. Scans stay where they are: `scans` in a record's
 provenance names them. A scan without its picture is missing; a subject with fewer than 25 pictures is counted, since no
-list says what a copy should hold; a subject's archive without its folder is an error. Nobody published folds:
-`bu3dfe-10fold-ours-v1` takes every tenth subject.
+list says what a copy should hold; a subject's archive without its folder is an error, and so is an empty folder. Nobody
+published folds: `bu3dfe-10fold-ours-v1` takes every tenth subject.
 """
 
 import re
@@ -27,7 +27,6 @@ EXPRESSIONS = {
     "AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "NE": "neutral", "SA": "sadness", "SU": "surprise",
 }  # fmt: skip
 SCANS_OF_A_SUBJECT = 25  # neutral, and six expressions at four levels
-ARCHIVES = (".rar", ".zip", ".7z", ".tar", ".gz")
 _SUBJECT = "[FM][0-9][0-9][0-9][0-9]"
 _SCAN = re.compile(r"([FM]\d{4})_([A-Z]{2})(\d{2})([A-Z]{2})(?:_([A-Z0-9]+))?", re.IGNORECASE)
 
@@ -40,6 +39,7 @@ ABOUT = About(
     license="LicenseRef-BU-3DFE",
     papers=("ReactioNet (DRR)",),
     status=PARTLY,
+    listed=False,
     known=(
         Known(what="scans", count=2_500),
         Known(what="subjects", count=100, of="subjects"),
@@ -59,10 +59,6 @@ def read(release: Release, options: Options) -> Iterator[Clip]:
     """One clip a picture. ReleaseError for a picture whose name does not say what it shows."""
     top = release.root if release.listing(release.root, _SUBJECT) else release.first("BU_3DFE", "BU-3DFE")
     folders = [path for path in release.listing(top, _SUBJECT) if path.is_dir()]
-    packed = [path for path in release.listing(top, f"{_SUBJECT}.*") if path.suffix.lower() in ARCHIVES]
-    names = {path.name.upper() for path in folders}
-    if still := [release.relative(path) for path in packed if path.stem.upper() not in names]:
-        raise ReleaseError(f"{len(still)} subjects are not unpacked, such as {', '.join(still[:5])}: unpack them first")
     for folder in folders:
         yield from _read_subject(release, folder)
 

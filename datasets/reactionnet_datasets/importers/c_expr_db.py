@@ -30,7 +30,7 @@ from reactionnet_datasets.about import PARTLY, UNCONFIRMED, About, Known, one_of
 from reactionnet_datasets.clip import Clip, Pictures, Video, label_at, per_frame
 from reactionnet_datasets.labels import CLASSES, class_name
 from reactionnet_datasets.release import Release, ReleaseError
-from reactionnet_datasets.release_videos import by_name, facts_of, plain_name
+from reactionnet_datasets.release_videos import VIDEOS, by_name, facts_of, plain_name
 from reactionnet_datasets.sample import Label
 
 SPACE = "cexpr7"
@@ -40,7 +40,10 @@ CROPS = ("cropped_aligned", "cropped", "cropped_aligned_images", "cropped_images
 ABOUT = About(
     name="c_expr_db",
     title="C-EXPR-DB (ABAW6): web videos with compound expressions, given without labels",
-    markers=(f"{SAMPLE}|*/{SAMPLE}|*nnotation*/*.txt|*nnotation*/*/*.txt",),
+    markers=(
+        f"{SAMPLE}|*/{SAMPLE}",
+        "|".join((*CROPS, *(f"{top}*{suffix}" for top in ("", "*/") for suffix in VIDEOS))),
+    ),
     terms="EULA signed by a permanent academic; research only; no redistribution, shards included",
     ask="d.kollias@qmul.ac.uk",
     license="LicenseRef-C-EXPR-DB",
@@ -67,6 +70,11 @@ class Labelled:
     label: Label
     split: str | None
     facts: Mapping[str, str]
+
+
+def markers(options: Options) -> tuple[str, ...]:
+    """The sample file, which annotations may stand for."""
+    return ABOUT.markers if options.annotations == "none" else ()
 
 
 def read(release: Release, options: Options) -> Iterator[Clip]:
@@ -143,7 +151,7 @@ def _clip(
     release: Release, name: str, listed: Labelled, videos: Mapping[str, Path], crops: Mapping[str, Path] | None,
     options: Options,
 ) -> Clip | None:  # fmt: skip
-    places = [place for place, frame in enumerate(listed.frames) if frame >= 1]
+    places = list(range(len(listed.frames)))
     media: Pictures | Video
     # crops need no video: it tells their times
     file = release.file(videos.get(name) or f"{listed.name}.mp4") if crops is None or name in videos else None

@@ -6,6 +6,7 @@ Kosti et al., IEEE TPAMI 42(11), 2019. Access by a form, non-commercial; nothing
     Annotations/Annotations.mat                                variables train, val, test; or, as public readers convert it,
     {train,val,test}.csv                                       Index,Folder,Filename,Image Size,BBox,Categorical_Labels,
                                                                Continuous_Labels,Gender,Age; also in a folder of ROOT
+                                                               or of emotic
 
 One clip a person: the whole picture, the person's box in it, and `person` the place in the picture's list (of a csv, among
 the rows of the picture). Labels: `emotic_affection` ... `emotic_yearning` 0 or 1, `valence`, `arousal`, `dominance` on the
@@ -16,6 +17,9 @@ record's provenance. Where the reference leaves something open: the .mat is read
 so that `--doctor` counts those with categories and VAD; a gender or age on which annotators differ is masked
 `rule_gave_none`; boxes are clipped to the picture's listed size and counted, and where nothing is left of one, the person has
 no box. `Image Size` of the csv is width, height.
+
+Not read: the conversion to arrays (`{split}_{context,body,cat,cont}_arr.npy`), whose pictures are resized and whose order of
+rows, channels and scale of affects are **unconfirmed**; where it is all there is, the message says so.
 """
 
 import ast
@@ -48,7 +52,7 @@ ABOUT = About(
     title="EMOTIC: people in context with 26 categories, valence, arousal and dominance",
     markers=(
         "|".join(f"{top}{source}" for top in ("emotic/", "") for source in SOURCES),
-        "|".join((*MATS, "*train*.csv", "*/*train*.csv")),
+        "|".join((*MATS, "*train*.csv", "*/*train*.csv", "emotic/*/*train*.csv")),
     ),
     terms="access form; non-commercial; no redistribution",
     ask="s3.sunai.uoc.edu/emotic (Universitat Oberta de Catalunya)",
@@ -93,6 +97,14 @@ def doctor(frames):
     from reactionnet_datasets.doctor import compare, count
 
     return [compare(known.what, known.count, count(frames, known)) for known in KNOWN]
+
+
+def unread(release: Release) -> str | None:
+    """The arrays of a conversion."""
+    for folder in (release.root, *(path for path in release.listing(release.root) if path.is_dir())):
+        for path in release.listing(folder, "*_arr.npy"):
+            return f"{release.relative(path)} is of the conversion to arrays, which is unconfirmed and not read"
+    return None
 
 
 def read(release: Release, options: Options) -> Iterator[Clip]:
@@ -281,9 +293,11 @@ def _read_csv(release: Release) -> Iterator[Person]:
 
 
 def _tables(release: Release) -> dict[str, Path]:
-    """The one table of each split, in ROOT or one of its folders; `train.csv` or a longer name such as `emotic_train.csv`."""
+    """The one table of each split, all in one folder; `train.csv` or a longer name such as `emotic_train.csv`."""
     found: dict[Path, dict[str, list[Path]]] = {}
-    for folder in (release.root, *(path for path in release.listing(release.root) if path.is_dir())):
+    tops = [path for path in (release.root, release.find("emotic")) if path is not None]
+    folders = dict.fromkeys(path for top in tops for path in (top, *release.listing(top)) if path.is_dir())
+    for folder in folders:
         for path in release.listing(folder, "*.csv"):
             words = set(re.split(r"[^a-z]+", path.stem.lower().replace("validation", "val")))
             for split in words & set(SPLITS):

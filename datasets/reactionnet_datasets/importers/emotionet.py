@@ -44,6 +44,7 @@ ABOUT = About(
     license="LicenseRef-EmotioNet",
     papers=("ReactioNet (DRR)",),
     status=CONFIRMED,
+    listed=False,
 )
 
 

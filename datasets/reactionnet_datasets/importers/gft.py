@@ -36,6 +36,7 @@ ABOUT = About(
     license="LicenseRef-GFT",
     papers=("AAR",),
     status=UNCONFIRMED,
+    listed=False,
     known=(
         Known(what="frames", count=172_800),
         Known(what="subjects", count=96, of="subjects"),

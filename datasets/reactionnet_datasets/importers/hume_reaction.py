@@ -55,8 +55,10 @@ ABOUT = About(
         Known(what="videos in train", count=15_806, of="videos", where={"split_all": "train"}, recalled=True),
         Known(what="videos in val", count=4_657, of="videos", where={"split_all": "val"}, recalled=True),
         Known(what="videos in test", count=4_604, of="videos", where={"split_all": "test"}, recalled=True),
+        Known(what="subjects (the release names none)", count=2_222, of="subjects", recalled=True),
     ),
 )
+LENGTHS = {"shortest": 50, "longest": 1_561}  # frames of a video, as ERI (paper) gives them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,20 @@ class Options:
     features: str = "all"
     timestamps: str = "ms"
     sound: bool = True
+
+
+def doctor(frames):
+    """Frames of the shortest and the longest video; a release of features has none."""
+    import pyarrow.compute as pc
+
+    from reactionnet_datasets.doctor import compare
+
+    if pc.all(pc.ends_with(frames["source_path"], ".csv")).as_py():
+        return []
+    num = frames.group_by("video_id").aggregate([("frame", "count")])["frame_count"]
+    found = pc.min_max(num).as_py()
+    ends = {"shortest": found["min"], "longest": found["max"]}
+    return [compare(f"frames of the {what} video", count, ends[what]) for what, count in LENGTHS.items()]
 
 
 def read(release: Release, options: Options) -> Iterator[Clip]:
@@ -163,9 +179,8 @@ def _read_muse(release: Release, base: Path, splits: Mapping[str, tuple[str, str
     if unknown := sorted(set(rows) - set(splits)):
         raise ReleaseError(f"{rows[unknown[0]].written} is in labels.csv, but not in partition.csv")
     videos = by_name(release, _video_folders(release, base, options))
-    sounds = (
-        by_name(release, [p for n in ("wav", "audio") if (p := base / n).is_dir()], SOUNDS) if options.sound else {}
-    )
+    inside = f"{MUSE}/" if base != release.root else ""
+    sounds = by_name(release, _folders(release, (f"{inside}wav", f"{inside}audio")), SOUNDS) if options.sound else {}
     features = _features(release, base, options)
     if videos and features:
         release.note("features left out, as their times are not the frames'", ", ".join(features))
@@ -199,7 +214,8 @@ def _video_folders(release: Release, base: Path, options: Options) -> list[Path]
     if options.videos != "auto":
         tops = [release.first(options.videos)]
     else:
-        tops = [path for path in release.listing(base) if path.name.lower() in ("raw", "raw_data", "video", "videos")]
+        inside = f"{MUSE}/" if base != release.root else ""
+        tops = _folders(release, tuple(inside + name for name in ("raw", "raw_data", "video", "videos")))
     below = [path for top in tops if top.is_dir() for path in (top, *release.listing(top)) if path.is_dir()]
     return [path for path in below if any(p.suffix.lower() in VIDEOS for p in release.listing(path))]
 
@@ -215,6 +231,8 @@ def _features(release: Release, base: Path, options: Options) -> dict[str, dict[
         if unknown := [name for name in names if name not in found]:
             raise ReleaseError(f"--features {unknown[0]}: there is {', '.join(found) or 'none'}")
         found = {name: found[name] for name in names}
+    if packed := [name for name in release.packed(levels=2) if name.startswith(f"{release.relative(folder)}/")]:
+        raise ReleaseError(f"{', '.join(packed[:3])}: not unpacked; unpack the features first")
     for path in found.values():
         for entry in release.listing(path):
             if entry.suffix.lower() in PICKLES:

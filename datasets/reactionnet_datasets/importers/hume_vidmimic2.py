@@ -14,7 +14,8 @@ the videos where there is a folder of them, else the face crops (`--pictures fac
 number that its name ends with, counted from 0 where there is a 0 and else from 1, and its time is that of the video's
 frame, or by `--fps` where there is no video; numbers without a crop (no face was found) are left out and counted, and a
 clip is not cut there, as its labels are of the whole. A folder that holds some of the listed videos must
-hold them all. `test_split.csv` (Filename alone), where there is one, says what the test videos are.
+hold them all, but test videos, of which the reference promises the videos alone, may lack their sound file: theirs is then
+the video's, and they are counted. `test_split.csv` (Filename alone), where there is one, says what the test videos are.
 """
 
 import re
@@ -85,7 +86,7 @@ def read(release: Release, options: Options) -> Iterator[Clip]:
     for name in _test_videos(release, found, rows):
         rows[name] = ("test", withheld(SPACE, PREFIX))
     for name, (split, labels) in sorted(rows.items(), key=lambda item: (len(item[0]), item[0])):
-        clip = _clip(release, name, found, options)
+        clip = _clip(release, name, split, found, options)
         if clip is not None:
             folds = {} if split == "test" else folds_of("hume_vidmimic2", name)
             yield Clip(**clip, labels=labels, splits={"all": split}, folds=folds, cut_at_gaps=False)
@@ -141,12 +142,15 @@ def _test_videos(release: Release, found: Found, rows: Mapping[str, object]) -> 
     return listed
 
 
-def _clip(release: Release, name: str, found: Found, options: Options) -> dict | None:
+def _clip(release: Release, name: str, split: str, found: Found, options: Options) -> dict | None:
     number = name.zfill(5) if name.isdecimal() else name
     file = release.file(found.videos.get(name) or f"{options.raw}/{number}.mp4") if found.videos is not None else None
     facts = facts_of(release, file) if file is not None else None
     clip: dict = {"video": number, "fps": facts.fps if facts else options.fps}
-    if found.sounds is not None:
+    promised = found.sounds is not None and (split != "test" or name in found.sounds)
+    if found.sounds is not None and not promised:
+        release.note(f"test videos without a file in {options.audio}, whose sound is the video's", number)
+    if found.sounds is not None and promised:
         clip["sound"] = release.file(found.sounds.get(name) or f"{options.audio}/{number}.mp3")
     elif options.sound and facts is not None and facts.has_sound:
         clip["sound"] = file

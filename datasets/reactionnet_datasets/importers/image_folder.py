@@ -3,7 +3,9 @@
 Any tree of pictures (jpg, png, bmp, tif, gif, webp), for AffectNet, CASIA-WebFace, CelebA, IMDB-WIKI or WebFace260M. One
 clip a picture, named by its path without the extension. `--subjects folder` takes the folder's name as the subject, as
 CASIA-WebFace has it; `--split train|val|test|none` (train without) says where all of them go. Terms are those of the
-pictures' owners. Files that are no pictures are counted; a picture that is empty or does not decode is an error.
+pictures' owners. Files that are no pictures are counted; a picture that is empty or does not decode is an error, and so is
+an archive that was not unpacked, as nothing says what it holds. The release of a data set that has an importer of its own
+is read as pictures too, and a note says what it looks like.
 """
 
 from collections import Counter
@@ -13,7 +15,10 @@ from pathlib import Path
 
 from reactionnet_datasets.about import CONFIRMED, About, one_of
 from reactionnet_datasets.clip import Clip, Pictures
-from reactionnet_datasets.release import PICTURE_SUFFIXES, Release
+from reactionnet_datasets.release import PICTURE_SUFFIXES, SHOWN, Release, ReleaseError
+from reactionnet_datasets.release_root import looks_like
+
+DEPTH = 4  # levels of folders that are searched for archives
 
 ABOUT = About(
     name="image_folder",
@@ -24,6 +29,7 @@ ABOUT = About(
     license="LicenseRef-Unknown",
     papers=("ABAW6",),
     status=CONFIRMED,
+    listed=False,
 )
 
 
@@ -37,6 +43,10 @@ def read(release: Release, options: Options) -> Iterator[Clip]:
     """One clip a picture, folder by folder."""
     one_of("subjects", options.subjects, ("none", "folder"))
     one_of("split", options.split, ("train", "val", "test", "none"))
+    for name in looks_like(release, ABOUT.name):
+        release.note("data sets that ROOT looks like, whose labels are left out", name)
+    if packed := release.packed(levels=DEPTH):
+        raise ReleaseError(f"{', '.join(packed[:SHOWN])}: not unpacked; unpack them, or move them away if you have")
     for folder in _folders(release, release.root):
         pictures = release.pictures(folder)
         stems = Counter(path.stem for path in pictures)

@@ -51,6 +51,7 @@ ABOUT = About(
     license="LicenseRef-MMI",
     papers=("ReactioNet (DRR)",),
     status=CONFIRMED,
+    listed=False,
 )
 
 

@@ -33,7 +33,7 @@ SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "
 ABOUT = About(
     name="reactionnet",
     title="ReactioNet: reaction videos with what is watched, read from a neutral manifest",
-    markers=(),
+    markers=("manifest.csv",),
     terms="on request; research only; pictures from Creative Commons videos",
     ask="the authors (Binghamton University, Lijun Yin's group)",
     license="LicenseRef-ReactioNet",
@@ -47,6 +47,11 @@ ABOUT = About(
 class Options:
     manifest: str = "manifest.csv"
     fps: float = 30.0
+
+
+def markers(options: Options) -> tuple[str, ...]:
+    """The manifest, whatever it is called."""
+    return (f"{options.manifest}|*.csv" if options.manifest == "manifest.csv" else options.manifest,)
 
 
 def read(release: Release, options: Options) -> Iterator[Clip]:

@@ -8,7 +8,7 @@ import pytest
 
 from checks import assert_golden, check_importer, chunks_of, frame_rows, run_import
 from fake.affectnet import write_cage_lists, write_later, write_original
-from fake.printed import picture
+from fake.printed import picture, write
 from reactionnet_datasets.about import load_importer
 from reactionnet_datasets.doctor import published_frames
 from reactionnet_datasets.release import MissingMediaError, ReleaseError
@@ -160,3 +160,10 @@ def test_the_doctor_tells_the_releases_apart(later, original, tmp_path):
     run_import("affectnet", later, tmp_path / "seven", classes="7")
     found = module.doctor(published_frames(tmp_path / "seven"))
     assert [(one.expected, one.verdict) for one in found][1] == ("3,500", "DIFFERS by -3,499")
+    assert (findings["original, val, fear"].found, findings["original, val, fear"].verdict) == ("1", "DIFFERS by -499")
+
+
+def test_another_partition_is_refused_by_its_header(tmp_path):
+    write(tmp_path / "fair/train.csv", "name,expression,age,gender,race\n0.jpg,5,2,0,1\n")
+    with pytest.raises(ReleaseError, match=r"train.csv is a list of another partition .*unconfirmed and not read"):
+        run_import("affectnet", tmp_path / "fair", tmp_path / "out")

@@ -61,7 +61,7 @@ def test_a_renamed_picture_is_seen(release, tmp_path):
         ("F0001/F0002_AN01WH_F2D.bmp", "another subject"),
         ("F0001/anger.bmp", r"F0001/anger\.bmp: expected"),
         ("F0001/F0001_AN01WH_F2D.png", "which one is meant"),
-        ("F0002.rar", r"1 subjects are not unpacked, such as F0002\.rar"),
+        ("F0002.rar", r"1 archives are not unpacked \(F0002\.rar\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(release, tmp_path, name, message):

@@ -141,3 +141,18 @@ def test_the_doctor_counts_annotated_people(tmp_path):
         ("3,315", "1"),
         ("7,203", "1"),
     ]
+
+
+def test_tables_may_lie_beside_the_pictures_and_arrays_are_not_read(tmp_path):
+    root = write_csv(tmp_path / "release")
+    (root / "emotic_pre").rename(root / "emotic/emotic_pre")
+    run_import("emotic", root, tmp_path / "out")
+    assert_golden(frame_rows(tmp_path / "out"), GOLDEN)
+    for path in (root / "emotic/emotic_pre").iterdir():
+        path.unlink()
+    (root / "arrays").mkdir()
+    (root / "arrays/train_context_arr.npy").write_bytes(b"")
+    with pytest.raises(
+        ReleaseError, match=r"arrays/train_context_arr.npy is of the conversion to arrays, which is unconf"
+    ):
+        run_import("emotic", root, tmp_path / "other")
