@@ -57,8 +57,10 @@ def read_sources(work: str, splits: Sequence[str]) -> Iterator[Source]:
 def splits_of(work: Path) -> dict[str, str]:
     """The split of every admitted row, settled where a barrier has settled it."""
     with pa.memory_map(str(work / ROWS)) as source:
-        rows = pa.ipc.open_file(source).read_all()["row"].to_pylist()
-    found = {row["video_id"]: row["split"] for row in map(json.loads, rows)}
+        batches = pa.ipc.open_file(source).read_all().to_batches(BATCH)
+        found = {
+            row["video_id"]: row["split"] for batch in batches for row in map(json.loads, batch["row"].to_pylist())
+        }
     if (work / SETTLED).exists():
         table, place = _opened(work / SETTLED, (work / SETTLED).stat().st_mtime_ns)
         # a video that the barrier refused is still accounted for where it was planned

@@ -120,6 +120,16 @@ def build(
         float, typer.Option(help="Fail where more of the admitted sources is lost.", min=0, max=1)
     ] = 0.2,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Any other setting: stage.field=value.")] = None,
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate", help="Say what the build will cost, from short runs on a few sources; build nothing."
+        ),
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="With --estimate: print JSON.")] = False,
+    prices: Annotated[
+        Path | None, typer.Option(help="With --estimate: prices and rates. [default: an example]", show_default=False)
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar, no summary.")] = False,
     version_: Annotated[
@@ -136,6 +146,8 @@ def build(
     left_out: list[LeftOut] = []
     try:
         splits = _splits(split)
+        if not estimate and (json_ or prices):
+            raise UserError("--json and --prices go with --estimate")
         gate = Gate(
             licences=frozenset([*DEFAULT_LICENCES, *(allow_license or ())]),
             require_consent=require_consent,
@@ -160,6 +172,9 @@ def build(
         curated = asdict(read_curated(Path(config.identity.curated))) if config.identity.curated else None
         further = {"models": stamps(models), "annotations": [asdict(row) for row in coded], "curated": curated}
         looked_at = to_look_at(made, splits) if by_face else splits
+        if estimate:
+            _estimate(made, looked_at, config, models, prices, workers, json_)
+            return
         digest = inputs_digest(made, splits, config, target_shard_bytes, max_loss, further)
         if nothing_to_do(out, work, digest):
             _say_left_out([model for model in models if isinstance(model, LeftOut)])
@@ -230,6 +245,23 @@ def build(
     _say_unmatched(facts["annotations"])
     _say_left_out(left_out)
     raise typer.Exit(0 if result["published"] else EXIT_FAILED)
+
+
+def _estimate(
+    made: Plan, splits: Sequence[str], config: Config, models: Sequence[Found | LeftOut], prices: Path | None,
+    workers: int, as_json: bool,
+) -> None:  # fmt: skip
+    from reactionnet_pipeline import estimate
+    from reactionnet_pipeline.prices import read_prices
+
+    rows = [row for row in made.rows if made.assignment.split_of[row.video_id] in splits]
+    if not rows:
+        raise UserError(f"no source falls into {', '.join(splits)}: nothing to estimate")
+    found = estimate.estimate_build(rows, config, models, read_prices(prices), workers or os.cpu_count() or 1)
+    if as_json:
+        print(json.dumps(estimate.as_json(found), indent=1))
+    else:
+        estimate.show(found, Console(highlight=False, markup=False))
 
 
 def _read_annotations(path: Path | None, config: Config, made: Plan) -> tuple[Annotation, ...]:
@@ -310,7 +342,7 @@ def _beam_options(arguments: list[str]) -> list[str]:
         known = ["--sources", "--out", "--split", "--work", "--workers", "--allow-license", "--tombstones", "--layouts",
                  "--require-consent", "--split-ratio", "--disjoint", "--target-shard-bytes", "--max-loss", "--set",
                  "--annotations", "--caption-model", "--embedding-model", "--demographics-model", "--clips",
-                 "--key-frames"]  # fmt: skip
+                 "--key-frames", "--estimate", "--json", "--prices"]  # fmt: skip
         near = difflib.get_close_matches(unknown[0].partition("=")[0], [*known, *parser._option_string_actions], n=1)
         raise UserError(f"no such option: {unknown[0]}" + (f"; did you mean {near[0]}?" if near else ""))
     return arguments

@@ -96,7 +96,7 @@ def _decode(
     segment: Segment, span: tuple[float, float, tuple[Pane, ...]], config: Config, work: Path, stem: Path
 ) -> dict:
     info = load_info(segment.laid_out.ingested.probe)
-    low, high = _padded(segment, span, info)
+    low, high = padded(segment, span, info)
     reactions = [pane for pane in span[2] if pane.role == REACTION]
     stimulus = stimulus_of(span[2])
     views = [_pane_view(pane, config.max_pane_px) for pane in reactions]
@@ -168,7 +168,7 @@ def _decode(
     }
 
 
-def _padded(segment: Segment, span: tuple[float, float, tuple[Pane, ...]], info: VideoInfo) -> tuple[int, int]:
+def padded(segment: Segment, span: tuple[float, float, tuple[Pane, ...]], info: VideoInfo) -> tuple[int, int]:
     """The frames to decode: a second more on each side, but never across a layout change."""
     low = info.frame_at(info.times_s[segment.first] - PADDING_S)
     high = info.frame_at(info.times_s[segment.stop - 1] + PADDING_S) + 1

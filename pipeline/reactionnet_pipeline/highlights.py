@@ -16,6 +16,7 @@ Letters: T frames; 68x2 landmarks in pixels of the aligned crop.
 """
 
 import hashlib
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -176,6 +177,8 @@ def key_frame_candidates(clip_id: str, rows: Sequence[Mapping[str, Any]]) -> lis
 
 def pick_key_frames(candidates: Iterable[Mapping[str, Any]], num: int) -> list[dict[str, Any]]:
     """`num` frames over all clips: every clip's best before any clip's second. Fewer where there are no more."""
-    order = sorted(candidates, key=lambda row: (row["rank"], -row["highlight"], _order(row["clip_id"], row["frame"])))
-    picked = [{name: value for name, value in row.items() if name != "rank"} for row in order[:num]]
+    best = heapq.nsmallest(
+        num, candidates, key=lambda row: (row["rank"], -row["highlight"], _order(row["clip_id"], row["frame"]))
+    )
+    picked = [{name: value for name, value in row.items() if name != "rank"} for row in best]
     return sorted(picked, key=lambda row: (row["clip_id"], row["frame"]))

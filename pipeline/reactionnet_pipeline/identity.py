@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import psutil
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import pdist
 
 # Tracks of one real person are up to 0.22 apart for dlib's network, of two people 0.55 and more
 # (tests/benchmarks/identity.py, 9 people in 11 videos, though of few recordings); its author's own cut for single
@@ -189,52 +190,77 @@ def _clusters(
     cut: float,
 ) -> np.ndarray:
     """(U,) number of the cluster. Only what is connected by distances below the cut has to be looked at together."""
-    one_person: dict[str, set[int]] = defaultdict(set)
-    for face, unit in zip(faces, unit_N, strict=True):
-        one_person[face.name].add(int(unit))
-    same_place = {(a, b) for units in one_person.values() for a in units for b in units if a < b}
+    people_U: list[set[str]] = [set() for _ in vector_UD]  # who each unit is by place and time, in its videos
     subject_U: list[str | None] = [None] * len(vector_UD)
     for face, unit in zip(faces, unit_N.tolist(), strict=True):
+        people_U[unit].add(face.name)
         subject_U[unit] = min(filter(None, (face.subject, subject_U[unit])), default=None)
-    near = [_near(vector_UD, has_U, low, cut / SAME_PLACE) for low in range(0, len(vector_UD), BLOCK)]
+    others_U: dict[int, list[int]] = defaultdict(list)
+    for a, b in forbidden:
+        others_U[a].append(b)
+    blocks = range(0, len(vector_UD), BLOCK)
+    near = [_near(vector_UD, has_U, low, right, cut / SAME_PLACE) for low in blocks for right in blocks if right >= low]
     rows, columns = (np.concatenate(part) for part in zip(*near, strict=True)) if near else (np.empty(0, int),) * 2
-    graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(vector_UD),) * 2)
+    graph = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=(len(vector_UD),) * 2)
     component_U = connected_components(graph, directed=False)[1]
     cluster_U, count = np.zeros(len(vector_UD), int), 0
     order = np.argsort(component_U, kind="stable")
     for members in np.split(order, np.nonzero(np.diff(component_U[order]))[0] + 1):
         if len(members) > 1:
-            distance = _distances(vector_UD[members], members, same_place, forbidden)
-            subjects = np.array([subject_U[unit] or "" for unit in members])
-            named = subjects != ""
-            # two names of the manifest are two people, whatever they look like
-            distance[named[:, None] & named[None] & (subjects[:, None] != subjects[None])] = NEVER
-            cluster_U[members] = count + fcluster(linkage(squareform(distance), "average"), cut, "distance")
+            distance = _distances(vector_UD[members], members, people_U, subject_U, others_U)
+            cluster_U[members] = count + fcluster(linkage(distance, "average"), cut, "distance")
         else:
             cluster_U[members] = count + 1
         count = int(cluster_U[members].max(initial=count))
     return cluster_U
 
 
-def _near(vector_UD: np.ndarray, has_U: np.ndarray, low: int, most: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (a < b) closer than `most`, a from one block."""
-    block = vector_UD[low : low + BLOCK]
-    squared = (block**2).sum(1)[:, None] + (vector_UD[low:] ** 2).sum(1)[None] - 2 * block @ vector_UD[low:].T
-    a, b = np.nonzero((squared < most**2) & has_U[low : low + BLOCK, None] & has_U[None, low:])
-    return a[a < b] + low, b[a < b] + low
+def _near(vector_UD: np.ndarray, has_U: np.ndarray, low: int, right: int, most: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (a < b) closer than `most`, a from one block and b from another: memory holds a block of distances."""
+    one, two = vector_UD[low : low + BLOCK], vector_UD[right : right + BLOCK]
+    squared = (one**2).sum(1)[:, None] + (two**2).sum(1)[None] - 2 * one @ two.T
+    a, b = np.nonzero(squared < most**2)
+    a, b = a + low, b + right
+    real = (a < b) & has_U[a] & has_U[b]
+    return a[real], b[real]
 
 
 def _distances(
-    vector_MD: np.ndarray, members: np.ndarray, same_place: set[tuple[int, int]], forbidden: set[tuple[int, int]]
+    vector_MD: np.ndarray,
+    members: np.ndarray,
+    people_U: Sequence[set[str]],
+    subject_U: Sequence[str | None],
+    others_U: Mapping[int, Sequence[int]],
 ) -> np.ndarray:
-    distance = squareform(pdist(vector_MD))
-    place = {int(unit): number for number, unit in enumerate(members)}
-    for pairs, change in ((same_place, lambda d: d * SAME_PLACE), (forbidden, lambda d: NEVER)):
-        for a, b in pairs:
-            if a in place and b in place:
-                i, j = place[a], place[b]
-                distance[i, j] = distance[j, i] = change(distance[i, j])
-    return np.round(distance, 6)
+    """Distances of all pairs of members in scipy's condensed order, with what is known beside the vectors put in.
+
+    ValueError where they would not fit into memory: M members need 8 M squared bytes.
+    """
+    needed, free = 8 * len(members) ** 2, psutil.virtual_memory().available
+    if needed > free:
+        raise ValueError(
+            f"{len(members):,} tracks look so much alike that all their distances are needed: {needed / 1e9:.1f} GB, and"
+            f" {free / 1e9:.1f} GB are free. Name subject_ids in the manifest, or set identity.cut lower"
+        )
+    distance = pdist(vector_MD)
+    place_of = {unit: place for place, unit in enumerate(members.tolist())}
+    by_person: dict[str, list[int]] = defaultdict(list)
+    named = np.array([subject_U[unit] or "" for unit in members])
+    for unit, place in place_of.items():
+        for person in people_U[unit]:
+            by_person[person].append(place)
+    end = 0
+    for place, unit in enumerate(members[:-1].tolist()):
+        row = distance[end : end + len(members) - place - 1]  # to the members after this one
+        end += len(row)
+        same = {other for person in people_U[unit] for other in by_person[person] if other > place}
+        row[np.fromiter(same, int, len(same)) - place - 1] *= SAME_PLACE
+        for other in others_U.get(unit, ()):
+            if (there := place_of.get(other, -1)) > place:
+                row[there - place - 1] = NEVER
+        if named[place]:  # two names of the manifest are two people, whatever they look like
+            row[(named[place + 1 :] != "") & (named[place + 1 :] != named[place])] = NEVER
+    return np.round(distance, 6, out=distance)
 
 
 def _with_blind(faces: Sequence[Face], cluster_N: np.ndarray) -> np.ndarray:

@@ -3,13 +3,16 @@
 import hashlib
 import json
 import platform
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reactionnet_datasets.sample import canonical_json
@@ -127,16 +130,12 @@ def _content(
     letters: list[DeadLetter],
 ) -> dict[str, Any]:
     """What `dataset.json` will say; writes the tables of videos and people."""
-    summaries = {video.video_id: json.loads((work / video.summary).read_bytes()) for video in videos}
     splits = {}
     for split in settings.splits:
         here = [s for s in shards if s.shard.split == split]
         mine = [video for video in videos if video.split == split]
-        rows = _rows(work, settings, split, [summaries[video.video_id] for video in mine], estimated)
-        tables = {
-            name: [write_part(root, name, split, make_table(content, schema_of(name)))]
-            for name, content in rows.items()
-        }
+        contents = _video_tables(work, settings, split, mine, estimated)
+        tables = {name: [write_part(root, name, split, content)] for name, content in contents.items()}
         tables["frames"] = [s.parts.frames for s in here]
         tables["windows"] = [s.parts.windows for s in here]
         if any(s.captions for s in here):
@@ -167,12 +166,14 @@ def _content(
 def _key_frames(root: Path, split: str, parts: list[str], num: int) -> str:
     """The table of the split's key frames; its candidates are read one part of `frames` after another."""
     columns = schema_of("key_frames").names
-    candidates: list[dict] = []
-    for part in parts if num else ():
-        rows = pq.read_table(root / part, columns=columns).to_pylist()
-        for clip_id, of_clip in groupby(sorted(rows, key=_clip_of), key=_clip_of):
-            candidates += key_frame_candidates(clip_id, list(of_clip))
-    content = make_table(pick_key_frames(candidates, num), schema_of("key_frames"))
+
+    def candidates() -> Iterator[dict[str, Any]]:
+        for part in parts if num else ():
+            rows = pq.read_table(root / part, columns=columns).to_pylist()
+            for clip_id, of_clip in groupby(sorted(rows, key=_clip_of), key=_clip_of):
+                yield from key_frame_candidates(clip_id, list(of_clip))
+
+    content = make_table(pick_key_frames(candidates(), num), schema_of("key_frames"))
     return write_part(root, "key_frames", split, content)
 
 
@@ -192,58 +193,101 @@ def _old_splits(root: Path) -> dict[str, Any]:
         return {}
 
 
-def _rows(
-    work: Path, settings: Settings, split: str, summaries: list[dict], estimated: Mapping[str, Estimated]
-) -> dict[str, list[dict]]:
-    layouts: list[dict] = []
-    sources: list[dict] = []
-    people: dict[tuple[str, str], list[tuple[dict, dict]]] = {}
+class _Growing:
+    """A table that grows by rows; it holds them as Arrow's columns, a fifth of what they take as Python's objects."""
+
+    BATCH = 4096
+
+    def __init__(self, name: str):
+        self._schema, self._rows = schema_of(name), []  # type: tuple[Any, list[dict]]
+        self._batches: list[Any] = []
+
+    def add(self, row: dict) -> None:
+        self._rows.append(row)
+        if len(self._rows) == self.BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._batches.append(make_table(self._rows, self._schema))
+        self._rows.clear()
+
+    def table(self) -> pa.Table:
+        self._flush()
+        return pa.concat_tables(self._batches).unify_dictionaries().combine_chunks()
+
+
+@dataclass
+class _Seen:
+    """What a split shows of one subject."""
+
+    videos: int = 0
+    last_video: str = ""
+    frames: int = 0
+    face_px: array = field(default_factory=partial(array, "d"))  # of each clip
+
+    def add(self, video_id: str, clip: Mapping[str, Any]) -> None:
+        self.videos += video_id != self.last_video  # a video's clips come together
+        self.last_video = video_id
+        self.frames += clip["frames"]
+        self.face_px.append(clip["face_px"])
+
+
+def _video_tables(
+    work: Path, settings: Settings, split: str, videos: list[VideoDone], estimated: Mapping[str, Estimated]
+) -> dict[str, pa.Table]:
+    """The tables of a split's videos and people, from one summary after another."""
+    tables = {name: _Growing(name) for name in ("layouts", "sources", "subjects", "captions")}
+    people: dict[tuple[str, str], _Seen] = defaultdict(_Seen)
     otherwise = "face" if (work / admitted.SETTLED).exists() else "video"
-    for summary in summaries:
-        row = admitted.find_row(work, summary["video_id"])
-        layouts += [{"video_id": summary["video_id"], "origin": summary["origin"], **pane} for pane in summary["panes"]]
-        taken = ("width", "height", "fps", "num_frames", "duration_s", "has_audio", "sha256")
-        given = (
-            "uri",
-            "license",
-            "creator",
-            "title",
-            "consent",
-            "stimulus_id",
-            "stimulus_scene",
-            "sub_scene",
-            "subject_ids",
-        )
-        sources.append(
-            {
-                "video_id": summary["video_id"],
-                "dataset": settings.dataset,
-                "split": split,
-                **{name: summary[name] for name in taken},
-                **{name: row.get(name) for name in given},
-                "clips": len(summary["clips"]),
-                "frames": sum(clip["frames"] for clip in summary["clips"]),
-                "extra": row["extra"],
-            }
-        )
+    for video in videos:
+        summary = json.loads((work / video.summary).read_bytes())
+        row = admitted.find_row(work, video.video_id)
+        for pane in summary["panes"]:
+            tables["layouts"].add({"video_id": video.video_id, "origin": summary["origin"], **pane})
+        tables["sources"].add(_source_row(summary, row, settings.dataset, split))
         for clip in summary["clips"]:
             known = clip["subject_id"] in row["subject_ids"]
-            people.setdefault((clip["subject_id"], "manifest" if known else otherwise), []).append((summary, clip))
-    subjects = [
-        {
-            "subject_id": subject,
-            "dataset": settings.dataset,
-            "split": split,
-            "id_origin": origin,
-            "num_videos": len({summary["video_id"] for summary, _ in seen}),
-            "num_clips": len(seen),
-            "num_frames": sum(clip["frames"] for _, clip in seen),
-            "face_px": _median([clip["face_px"] for _, clip in seen]),
-            **_estimates(work, estimated.get(subject)),
-        }
-        for (subject, origin), seen in sorted(people.items())
-    ]
-    return {"layouts": layouts, "sources": sources, "subjects": subjects, "captions": []}
+            people[clip["subject_id"], "manifest" if known else otherwise].add(video.video_id, clip)
+    for (subject, origin), seen in sorted(people.items()):
+        tables["subjects"].add(
+            {
+                "subject_id": subject,
+                "dataset": settings.dataset,
+                "split": split,
+                "id_origin": origin,
+                "num_videos": seen.videos,
+                "num_clips": len(seen.face_px),
+                "num_frames": seen.frames,
+                "face_px": _median(seen.face_px),
+                **_estimates(work, estimated.get(subject)),
+            }
+        )
+    return {name: growing.table() for name, growing in tables.items()}
+
+
+def _source_row(summary: Mapping[str, Any], row: Mapping[str, Any], dataset: str, split: str) -> dict[str, Any]:
+    taken = ("width", "height", "fps", "num_frames", "duration_s", "has_audio", "sha256")
+    given = (
+        "uri",
+        "license",
+        "creator",
+        "title",
+        "consent",
+        "stimulus_id",
+        "stimulus_scene",
+        "sub_scene",
+        "subject_ids",
+    )
+    return {
+        "video_id": summary["video_id"],
+        "dataset": dataset,
+        "split": split,
+        **{name: summary[name] for name in taken},
+        **{name: row.get(name) for name in given},
+        "clips": len(summary["clips"]),
+        "frames": sum(clip["frames"] for clip in summary["clips"]),
+        "extra": row["extra"],
+    }
 
 
 def _estimates(work: Path, estimated: Estimated | None) -> dict[str, Any]:
@@ -255,8 +299,9 @@ def _estimates(work: Path, estimated: Estimated | None) -> dict[str, Any]:
     return {name: list(value.items()) if isinstance(value, dict) else value for name, value in row.items()}
 
 
-def _median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]
+def _median(values: Iterable[float]) -> float:
+    values = sorted(values)
+    return values[len(values) // 2]
 
 
 def instruction_set() -> str:
