@@ -84,6 +84,8 @@ def intensity_rows(release: Release, path: Path) -> dict[int, int]:
         if frame in codes:
             raise release.fault(path, line, f"frame {frame} twice")
         codes[frame] = code
+    if not codes:
+        raise ReleaseError(f"{release.relative(path)} has no rows")
     return codes
 
 
@@ -113,6 +115,8 @@ def intensity_labels(
             release.note(
                 "frames with an intensity but no occurrences", f"{sequence} AU {au} frame {more[0]}", len(more)
             )
+        if lacking := [frame for frame in frames if frame not in codes]:
+            release.note("coded frames without an intensity", f"{sequence} AU {au} frame {lacking[0]}", len(lacking))
         labels[f"au_int_{au}"] = label_of("au_int", [codes.get(frame) for frame in frames])
     return labels
 
@@ -128,6 +132,10 @@ def intensity_tables(release: Release, *folders: str) -> dict[int, dict[str, Pat
                 if match is None:
                     raise ReleaseError(f"{release.relative(place)}: expected a folder such as AU06")
                 tables[int(match[1])] = tables_in(release, place)
+            if not tables:
+                raise ReleaseError(f"{release.relative(folder)} holds no folder such as AU06: is the release unpacked?")
+            for au in sorted(set(INTENSITY_AUS) - set(tables)):
+                release.note("action units without intensities", f"{release.relative(folder)}/AU{au:02d}")
             return tables
     release.note("releases without intensities", " or ".join(folders))
     return {}

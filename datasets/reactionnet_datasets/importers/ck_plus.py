@@ -82,6 +82,10 @@ def read(release: Release, options: Options) -> Iterator[Clip]:
     }
     aus = sorted({au for one in coded.values() if one.units for au in one.units[1]} | set(AUS))
     for name, of_sequence in coded.items():
+        if of_sequence.emotion is None:
+            release.note("sequences without an emotion", name)
+        if of_sequence.units is None:
+            release.note("sequences without action units", name)
         clip = _clip(release, name, pictures.get(name, {}), of_sequence, points.get(name, {}), aus)
         if clip is not None:
             yield _with_last_three(clip, of_sequence) if options.expression == "last3" else clip

@@ -172,6 +172,8 @@ def _rows(release: Release, path: Path, kind: str) -> Iterator[Row]:
 
 
 def _automatic(release: Release, path: Path) -> Iterator[Row]:
+    if not path.stat().st_size:
+        raise ReleaseError(f"{release.relative(path)} has no bytes")
     for line, cells in release.rows(path, "\t"):
         if len(cells) == 3 + NUM_AUTOMATIC and not cells[-1]:
             cells.pop()  # a tab at the line's end

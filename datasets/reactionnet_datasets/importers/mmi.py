@@ -170,6 +170,8 @@ def _clips(release: Release, folder: Path, turn: int, options: Options) -> Itera
     if not videos and not stills:
         release.missing.append(f"{release.relative(folder)}/*.avi")
         return
+    if not session.units and session.emotion is None:
+        release.note("sessions without action units or an emotion", folder.name)
     subject = _subject(folder, session)
     if subject is None:
         release.note("sessions whose subject is not known", folder.name)

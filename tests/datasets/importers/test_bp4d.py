@@ -155,3 +155,17 @@ def test_intensities_alone_are_counted(own, tmp_path):
     path.write_text(INTENSITY["F001_T3"] + "3,1\n")
     planned = run_import("bp4d", own, tmp_path / "out")
     assert planned.facts["notes"]["frames with an intensity but no occurrences"]["count"] == 1
+
+
+def test_intensities_that_lack_are_counted_and_none_at_all_in_their_place_is_an_error(own, tmp_path):
+    path = own / "AU-Intensity-Codes3.0/AU12/F001_T3_12.csv"
+    path.write_text("1,0\n")
+    notes = run_import("bp4d", own, tmp_path / "out").facts["notes"]
+    assert notes["coded frames without an intensity"]["examples"] == ["F001_T3 AU 12 frame 2"]
+    assert notes["action units without intensities"]["count"] == 4
+    path.write_text("")
+    with pytest.raises(ReleaseError, match="F001_T3_12.csv has no rows"):
+        run_import("bp4d", own, tmp_path / "out")
+    path.parent.rename(tmp_path / "AU12")
+    with pytest.raises(ReleaseError, match="AU-Intensity-Codes3.0 holds no folder such as AU06"):
+        run_import("bp4d", own, tmp_path / "out")

@@ -109,6 +109,7 @@ def test_an_empty_list_of_action_units_is_counted_not_read_as_absence(release, t
     (release / "FACS/S005/001/S005_001_00000005_facs.txt").write_text("")
     planned = run_import("ck_plus", release, tmp_path / "out")
     assert planned.facts["notes"]["FACS files without an action unit, taken for none"]["count"] == 1
+    assert planned.facts["notes"]["sequences without action units"]["count"] == 2
     peak = next(row for row in frame_rows(tmp_path / "out") if (row["video_id"], row["frame"]) == ("S005_001", 5))
     assert (peak["au_occ_1"], peak["au_occ_1_mask"]) == (None, "not_annotated")
 

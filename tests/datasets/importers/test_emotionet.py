@@ -119,6 +119,9 @@ def test_999_is_never_absent_and_columns_are_not_shifted(automatic, tmp_path):
 
 
 def test_an_automatic_list_that_lacks_is_missing(automatic, tmp_path):
+    (automatic / "dataFile_0001.txt").write_text("")
+    with pytest.raises(ReleaseError, match=r"dataFile_0001\.txt has no bytes"):
+        run_import("emotionet", automatic, tmp_path / "out")
     (automatic / "dataFile_0001.txt").unlink()
     with pytest.raises(MissingMediaError, match=r"(?s)1 files.*dataFile_0001\.txt"):
         run_import("emotionet", automatic, tmp_path / "out")
