@@ -117,6 +117,8 @@ def plan(
         if on_clip:
             on_clip(clip)
     spool.flush()
+    for archive in release.packed():  # but those that were read as they are
+        release.note("archives that were not unpacked", archive)
     if release.missing and not allow_missing:
         raise missing_media(sorted(release.missing), release.packed(levels=2), release.empty(levels=2))
     if not clips:

@@ -45,8 +45,6 @@ def check_root(release: Release, module: ModuleType, options: Any) -> None:
             f"in {release.root} {what}; no list of the release says what they should hold: unpack them, or move away what is"
             " not needed"
         )
-    for archive in packed:
-        release.note("archives that were not unpacked", archive)
     for folder in empty:
         release.note("folders with nothing in them", folder)
 

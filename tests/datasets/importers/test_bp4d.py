@@ -1,5 +1,7 @@
 """Agrees with the layout as documented (reference A8, confirmed by code); not run on the real release."""
 
+import shutil
+
 import pytest
 
 from checks import assert_golden, check_importer, chunks_of, frame_rows, run_import
@@ -80,6 +82,19 @@ def test_an_unknown_code_read_as_absent_is_seen(own, tmp_path):
     run_import("bp4d", own, tmp_path / "out")
     with pytest.raises(AssertionError, match="F001_T1 frame 99"):
         assert_golden(frame_rows(tmp_path / "out"), GOLDEN)
+
+
+def test_the_archive_of_a_subject_is_read_in_place(own, tmp_path):
+    pictures = own / "Sequences(2D+3D)"
+    shutil.make_archive(str(pictures / "F001"), "zip", pictures, "F001")
+    shutil.rmtree(pictures / "F001")
+    shutil.make_archive(str(pictures / "M099"), "zip", pictures, "M001")
+    with pytest.raises(MissingMediaError, match=r"(?s)1 files.*codes of M099"):
+        run_import("bp4d", own, tmp_path / "out")
+    (pictures / "M099.zip").rename(pictures / "notes.zip")
+    planned = run_import("bp4d", own, tmp_path / "out")
+    assert_golden(frame_rows(tmp_path / "out"), GOLDEN)
+    assert planned.facts["notes"]["archives that were not unpacked"]["examples"] == ["Sequences(2D+3D)/notes.zip"]
 
 
 def test_a_missing_picture_is_an_error_or_a_gap(own, tmp_path):
@@ -164,8 +179,8 @@ def test_intensities_that_lack_are_counted_and_none_at_all_in_their_place_is_an_
     assert notes["coded frames without an intensity"]["examples"] == ["F001_T3 AU 12 frame 2"]
     assert notes["action units without intensities"]["count"] == 4
     path.write_text("")
-    with pytest.raises(ReleaseError, match="F001_T3_12.csv has no rows"):
+    with pytest.raises(ReleaseError, match=r"F001_T3_12\.csv has no rows"):
         run_import("bp4d", own, tmp_path / "out")
     path.parent.rename(tmp_path / "AU12")
-    with pytest.raises(ReleaseError, match="AU-Intensity-Codes3.0 holds no folder such as AU06"):
+    with pytest.raises(ReleaseError, match=r"AU-Intensity-Codes3\.0 holds no folder such as AU06"):
         run_import("bp4d", own, tmp_path / "out")
