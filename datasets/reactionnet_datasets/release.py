@@ -58,12 +58,15 @@ class Release:
 
     def __init__(self, root: Path):
         self.root = root
+        self._below = os.path.join(root, "")
         self.missing: list[str] = []
         self.notes: dict[str, Noted] = {}
         self.refused: list[str] = []
         self._opened: set[str] = set()  # archives
         if not root.is_dir():
             kind = "is a file: unpack it first" if root.exists() else "does not exist"
+            if root.suffix.lower() in (".csv", ".txt", ".tsv", ".xlsx", ".json", ".parquet"):
+                kind = f"is a table: give the folder that holds it, {root.parent}" if root.exists() else kind
             raise ReleaseError(f"ROOT {root} {kind}; expected the folder of the release")
 
     # -- finding -------------------------------------------------------------------------------------------------
@@ -119,8 +122,12 @@ class Release:
 
     def relative(self, path: Path) -> str:
         """As tables and messages call a path: relative to the root, with "/"."""
-        relative = path.relative_to(self.root).as_posix()
-        return relative if relative != "." else self.root.name
+        if path == self.root:
+            return self.root.name
+        text = str(path)  # asked of every picture, for which pathlib is slow
+        if not text.startswith(self._below):
+            raise ValueError(f"{path} is not below {self.root}")
+        return text[len(self._below) :].replace(os.sep, "/")
 
     def not_here(self, expected: str) -> ReleaseError:
         """An error that says what was expected below the root, and what there is."""

@@ -104,5 +104,9 @@ def test_a_root_that_is_no_folder_is_named(tmp_path):
     (tmp_path / "release.zip").write_bytes(b"PK")
     with pytest.raises(ReleaseError, match="is a file: unpack it first"):
         Release(tmp_path / "release.zip")
+    (tmp_path / "manifest.csv").write_text("clip_id\n")
+    with pytest.raises(ReleaseError, match=f"is a table: give the folder that holds it, {tmp_path};"):
+        Release(tmp_path / "manifest.csv")
+    (tmp_path / "manifest.csv").unlink()
     with pytest.raises(ReleaseError, match=r"expected this in .*; found release.zip; unpack release.zip first"):
         Release(tmp_path).first("this")

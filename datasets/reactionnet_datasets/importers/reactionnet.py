@@ -39,7 +39,10 @@ ABOUT = About(
     license="LicenseRef-ReactioNet",
     papers=("ReactioNet (DRR)",),
     status=UNCONFIRMED,
-    known=(Known(what="clips", count=2_486, of="videos", recalled=True),),
+    known=(  # as the paper says; how the release counts is not known
+        Known(what="clips", count=2_486, of="videos", recalled=True),
+        Known(what="subjects (about)", count=1_566, of="subjects", recalled=True),
+    ),
 )
 
 
