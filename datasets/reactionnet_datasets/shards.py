@@ -3,7 +3,8 @@
 A tar is a deterministic function of its records: USTAR headers, no clock, no owner. Its index is an Arrow IPC file with
 one row a member (`key, suffix, offset, size`, offsets of the data, not of the header), so that one member or a run of
 members can be read with one range request. Files are written under a `.tmp-` name and renamed to a name that holds the
-first digits of the content's sha256: a reader that keeps to `dataset.json` never sees half a file.
+first digits of the content's sha256: a reader that keeps to `dataset.json` never sees half a file. In an object store
+(see `stores`) there is no rename: a file is made on this machine and put under its name in one request.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from reactionnet_datasets.sample import MAX_KEY, SCHEMA, is_key
+from reactionnet_datasets.stores import NO_VERSION, Place, StoreError, StorePath, local, scratch
 
 BLOCK = 512
 MANIFEST = "dataset.json"
@@ -62,17 +64,21 @@ def padding(size: int) -> bytes:
 
 
 @contextmanager
-def atomic_file(folder: Path) -> Iterator[tuple[BinaryIO, "Naming"]]:
+def atomic_file(folder: Place) -> Iterator[tuple[BinaryIO, "Naming"]]:
     """A file that gets its name only when all is written: set `naming.name` before the block ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{TEMPORARY}{uuid.uuid4().hex}"
+    if isinstance(folder, Path):
+        folder.mkdir(parents=True, exist_ok=True)
+    temporary = (folder if isinstance(folder, Path) else scratch()) / f"{TEMPORARY}{uuid.uuid4().hex}"
     naming = Naming()
     try:
         with temporary.open("wb") as file:
             yield file, naming
         if naming.name is None:
             raise ValueError("the file was written but not named")
-        temporary.replace(folder / naming.name)
+        if isinstance(folder, StorePath):
+            (folder / naming.name).put(temporary)
+        else:
+            temporary.replace(folder / naming.name)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -84,15 +90,18 @@ class Naming:
     name: str | None = None
 
 
-def write_atomic(path: Path, data: bytes) -> str:
+def write_atomic(path: Place, data: bytes) -> str:
     """Write a whole file or nothing. Returns its sha256."""
-    with atomic_file(path.parent) as (file, naming):
-        file.write(data)
-        naming.name = path.name
+    if isinstance(path, StorePath):
+        path.write_bytes(data)
+    else:
+        with atomic_file(path.parent) as (file, naming):
+            file.write(data)
+            naming.name = path.name
     return hashlib.sha256(data).hexdigest()
 
 
-def write_shard(root: Path, stem: str, records: Iterable[Record]) -> ShardInfo:
+def write_shard(root: Place, stem: str, records: Iterable[Record]) -> ShardInfo:
     """Write `shards/{stem}-{sha12}.tar` and its index under `root`; records stream, memory holds one of them.
 
     Raises ValueError for a repeated key or a name that no tar header holds.
@@ -138,10 +147,10 @@ def _index_bytes(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def read_index(path: Path) -> pa.Table:
+def read_index(path: Place) -> pa.Table:
     """One row a member, in tar order: key, suffix, offset, size. ValueError where it is no index of ours."""
     try:
-        with pa.memory_map(str(path)) as source:
+        with local(path) as file, pa.memory_map(str(file)) as source:
             table = pa.ipc.open_file(source).read_all()
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path.name} is no shard index: {error}") from error
@@ -180,7 +189,7 @@ def shards_for(num_bytes: int, target_bytes: int) -> int:
     return num
 
 
-def read_manifest(root: Path) -> dict[str, Any]:
+def read_manifest(root: Place) -> dict[str, Any]:
     """`dataset.json` as a dict. FileNotFoundError, or ValueError for another schema or a damaged file."""
     path = root / MANIFEST
     try:
@@ -193,20 +202,41 @@ def read_manifest(root: Path) -> dict[str, Any]:
     return content
 
 
-def write_manifest(root: Path, content: Mapping[str, Any]) -> str:
-    """Replace `dataset.json` in one step, last of all. Returns its sha256."""
+def manifest_version(root: Place) -> str | None:
+    """What `write_manifest` takes as `replacing`; None in a folder, where a lease has to be enough."""
+    path = root / MANIFEST
+    if isinstance(path, Path):
+        return None
+    try:
+        return path.stat().version
+    except FileNotFoundError:
+        return NO_VERSION
+
+
+def write_manifest(root: Place, content: Mapping[str, Any], replacing: str | None = None) -> str:
+    """Replace `dataset.json` in one step, last of all. Returns its sha256.
+
+    In a store only if it is still of the version `replacing` (see `StorePath.replace_version`); StoreError if it is not.
+    """
     text = json.dumps({"schema": SCHEMA, **content}, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
-    return write_atomic(root / MANIFEST, text.encode())
+    path = root / MANIFEST
+    if isinstance(path, Path) or replacing is None:
+        return write_atomic(path, text.encode())
+    if not path.replace_version(replacing, text.encode()):
+        raise StoreError(f"{path} was replaced by somebody else since this build began; run the command again")
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Place) -> str:
     """sha256 of a file's bytes, read in pieces."""
-    with path.open("rb") as file:
+    with local(path) as place, place.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def remove_temporaries(root: Path) -> int:
-    """Delete what a killed writer left behind. Only for who holds the folder's lease."""
+def remove_temporaries(root: Place) -> int:
+    """Delete what a killed writer left behind. Only for who holds the folder's lease; a store never has any."""
+    if isinstance(root, StorePath):
+        return 0
     left = [Path(folder) / name for folder, _, names in os.walk(root) for name in names if name.startswith(TEMPORARY)]
     for path in left:
         path.unlink(missing_ok=True)

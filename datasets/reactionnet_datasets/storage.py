@@ -14,6 +14,8 @@ from collections import OrderedDict
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
+from reactionnet_datasets.stores import faults, system_options
+
 BLOCK_BYTES = 4 << 20
 CACHE_BYTES = 32 << 30
 MAX_OPEN = 64
@@ -179,16 +181,19 @@ class RemoteStorage:
         system, prefix = self._system()
         try:
             return system.cat_file(f"{prefix}/{inside(path)}")
-        except (OSError, ValueError) as error:
+        except faults() as error:
             raise ShardError(f"{self.name}/{path} cannot be read: {error or type(error).__name__}") from error
 
     def size(self, path: str) -> int:
         if path not in self._sizes:
             system, prefix = self._system()
             try:
-                self._sizes[path] = int(system.size(f"{prefix}/{inside(path)}"))
-            except (OSError, ValueError, TypeError) as error:
+                found = system.size(f"{prefix}/{inside(path)}")
+            except faults() as error:
                 raise ShardError(f"{self.name}/{path} cannot be read: {error or type(error).__name__}") from error
+            if found is None:
+                raise ShardError(f"{self.name}/{path} cannot be read: its length is not known")
+            self._sizes[path] = int(found)
         return self._sizes[path]
 
     def _system(self) -> tuple[Any, str]:
@@ -197,7 +202,8 @@ class RemoteStorage:
         if process not in self._systems:
             import fsspec
 
-            self._systems = {process: fsspec.core.url_to_fs(self.name, skip_instance_cache=True)}
+            options = system_options(self.name.partition(":")[0])
+            self._systems = {process: fsspec.core.url_to_fs(self.name, skip_instance_cache=True, **options)}
         return self._systems[process]
 
     def _part(self, path: str, length: int, block: int, first: int, last: int) -> bytes:
@@ -223,7 +229,7 @@ class RemoteStorage:
         system, prefix = self._system()
         try:
             data = system.cat_file(f"{prefix}/{inside(path)}", start=start, end=start + size)
-        except (OSError, ValueError) as error:
+        except faults() as error:
             raise ShardError(
                 f"{self.name}/{path} cannot be read at {start}: {error or type(error).__name__}"
             ) from error

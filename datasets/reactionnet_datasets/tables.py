@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from reactionnet_datasets.labels import column_of
 from reactionnet_datasets.shards import atomic_file, file_sha256
+from reactionnet_datasets.stores import Place, local
 
 Columns = dict[str, tuple[pa.DataType, str]]
 
@@ -204,7 +205,7 @@ def make_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table
     return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
 
 
-def write_part(root: Path, table: str, stem: str, content: pa.Table) -> str:
+def write_part(root: Place, table: str, stem: str, content: pa.Table) -> str:
     """Write one part of a table; its path, relative to `root`, holds the first digits of its sha256."""
     folder = root / "tables" / f"{table}.parquet"
     with atomic_file(folder) as (file, naming):
@@ -214,9 +215,15 @@ def write_part(root: Path, table: str, stem: str, content: pa.Table) -> str:
     return f"tables/{table}.parquet/{naming.name}"
 
 
-def read_table(root: Path, table: str, parts: Iterable[str]) -> pa.Table:
+def read_part(root: Place, part: str, columns: list[str] | None = None) -> pa.Table:
+    """One part of a table, or some columns of it."""
+    with local(root / part) as file:
+        return pq.read_table(file, columns=columns)
+
+
+def read_table(root: Place, table: str, parts: Iterable[str]) -> pa.Table:
     """The listed parts (paths relative to `root`) as one table, in order; an empty table where there is none."""
-    tables = [pq.read_table(root / part) for part in parts]
+    tables = [read_part(root, part) for part in parts]
     if not tables:
         return schema_of(table).empty_table()
     return pa.concat_tables(tables, promote_options="default").unify_dictionaries()

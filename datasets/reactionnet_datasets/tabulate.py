@@ -11,6 +11,7 @@ import numpy as np
 
 from reactionnet_datasets.sample import Chunk
 from reactionnet_datasets.shards import BLOCK, ShardInfo, read_index
+from reactionnet_datasets.stores import Place, local
 from reactionnet_datasets.tables import make_table, schema_of, write_part
 
 
@@ -24,11 +25,11 @@ class TableParts:
     num_clips: int
 
 
-def read_chunks(root: Path, info: ShardInfo) -> Iterator[tuple[Chunk, dict[str, tuple[int, int]], dict[str, bytes]]]:
+def read_chunks(root: Place, info: ShardInfo) -> Iterator[tuple[Chunk, dict[str, tuple[int, int]], dict[str, bytes]]]:
     """Each record's json, where its members lie (suffix to offset and size), and the bytes of its small arrays."""
     index = read_index(root / info.index)
     rows = zip(*(index[name].to_pylist() for name in index.column_names), strict=True)
-    with (root / info.path).open("rb") as tar:
+    with local(root / info.path) as file, file.open("rb") as tar:
         for _, members in groupby(rows, key=lambda row: row[0]):
             places = {suffix: (offset, size) for _, suffix, offset, size in members}
             arrays = {}
@@ -39,7 +40,7 @@ def read_chunks(root: Path, info: ShardInfo) -> Iterator[tuple[Chunk, dict[str, 
             yield Chunk.from_json(arrays["json"]), places, arrays
 
 
-def tabulate(root: Path, info: ShardInfo, labels: Iterable[str], tasks: Iterable[str] = ("all",)) -> TableParts:
+def tabulate(root: Place, info: ShardInfo, labels: Iterable[str], tasks: Iterable[str] = ("all",)) -> TableParts:
     """Write the table parts of one shard, named like it."""
     labels, tasks = tuple(labels), tuple(tasks)
     frames, windows = [], []
@@ -55,7 +56,7 @@ def tabulate(root: Path, info: ShardInfo, labels: Iterable[str], tasks: Iterable
     )
 
 
-def tabulate_captions(root: Path, info: ShardInfo) -> str | None:
+def tabulate_captions(root: Place, info: ShardInfo) -> str | None:
     """Write the captions of a shard's clips, each clip's once, as a part of `captions`; None where there are none."""
     rows = [
         {"video_id": chunk.video_id, "clip_id": chunk.clip_id, **caption}

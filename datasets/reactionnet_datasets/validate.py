@@ -18,7 +18,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import simplejpeg
 import typer
 from PIL import Image
@@ -31,6 +30,8 @@ from reactionnet_datasets.sample import CHUNK_FRAMES, Chunk
 from reactionnet_datasets.shards import MANIFEST, ShardInfo, file_sha256, read_index, read_manifest, scan_tar
 from reactionnet_datasets.splits import LOCK, hash_of, read_lock
 from reactionnet_datasets.storage import ShardError, inside
+from reactionnet_datasets.stores import Place, as_place, local
+from reactionnet_datasets.tables import read_part
 
 SHAPES = {"landmarks": (68, 2), "pose": (3,)}
 SOUND_RATE = 16000
@@ -69,8 +70,8 @@ class _Seen:
     videos: dict[str, str] = field(default_factory=dict)
 
 
-def validate(root: Path, *, decode: bool = True) -> Report:
-    """Look at a whole data set in a folder. Faults are reported, never raised.
+def validate(root: Place, *, decode: bool = True) -> Report:
+    """Look at a whole data set in a folder or a store. Faults are reported, never raised.
 
     Without `decode`, pictures and sound are only checked by their hashes. ValueError or FileNotFoundError where there is
     no `dataset.json` that this version reads.
@@ -96,13 +97,19 @@ def validate(root: Path, *, decode: bool = True) -> Report:
     return report
 
 
-def _check_shard(root: Path, split: str, info: ShardInfo, report: Report, seen: _Seen, *, decode: bool) -> None:
+def _check_shard(root: Place, split: str, info: ShardInfo, report: Report, seen: _Seen, *, decode: bool) -> None:
     report.shards += 1
-    path = root / info.path
     missing = [name for name in (info.path, info.index) if not (root / name).is_file()]
     if missing:
         report.faults += [Fault(where=name, what=f"is missing, but {MANIFEST} lists it") for name in missing]
         return
+    with local(root / info.path) as tar, local(root / info.index) as index:
+        _check_files(tar, index, split, info, report, seen, decode=decode)
+
+
+def _check_files(
+    path: Path, index_path: Path, split: str, info: ShardInfo, report: Report, seen: _Seen, *, decode: bool
+) -> None:
     size = path.stat().st_size
     if size != info.num_bytes:
         report.faults.append(
@@ -110,7 +117,7 @@ def _check_shard(root: Path, split: str, info: ShardInfo, report: Report, seen: 
         )
     elif file_sha256(path) != info.sha256:
         report.faults.append(Fault(where=info.path, what=f"sha256 differs from {MANIFEST}: its content was changed"))
-    if file_sha256(root / info.index) != info.index_sha256:
+    if file_sha256(index_path) != info.index_sha256:
         report.faults.append(Fault(where=info.index, what=f"sha256 differs from {MANIFEST}"))
     try:
         scanned = scan_tar(path)
@@ -118,7 +125,7 @@ def _check_shard(root: Path, split: str, info: ShardInfo, report: Report, seen: 
         report.faults.append(Fault(where=info.path, what=f"is no whole tar: {error}"))
         return
     try:
-        index = read_index(root / info.index)
+        index = read_index(index_path)
     except ValueError as error:
         report.faults.append(Fault(where=info.index, what=str(error)))
     else:
@@ -322,7 +329,7 @@ def _clips(seen: _Seen) -> Iterator[Fault]:
             yield Fault(where=where, what=f"a record before its last holds other than {CHUNK_FRAMES} frames")
 
 
-def _lock(root: Path, seen: _Seen) -> Iterator[Fault]:
+def _lock(root: Place, seen: _Seen) -> Iterator[Fault]:
     if not (root / LOCK).is_file():
         return
     try:
@@ -336,7 +343,7 @@ def _lock(root: Path, seen: _Seen) -> Iterator[Fault]:
             yield Fault(where=LOCK, what=f"has video {video} in {locked}, its records are in {split}")
 
 
-def _check_tables(root: Path, split: str, tables: Mapping[str, Sequence[str]], seen: _Seen, report: Report) -> None:
+def _check_tables(root: Place, split: str, tables: Mapping[str, Sequence[str]], seen: _Seen, report: Report) -> None:
     """The frames and windows of a split against its records."""
     chunks = {c.key: (path, c) for found in seen.clips.values() for s, path, c in found if s == split}
     for table, count in (("windows", 1), ("frames", None)):
@@ -344,7 +351,7 @@ def _check_tables(root: Path, split: str, tables: Mapping[str, Sequence[str]], s
         broken = False
         for part in tables.get(table, []):
             try:
-                content = pq.read_table(root / inside(part), columns=["key", "shard"])
+                content = read_part(root, inside(part), ["key", "shard"])
             except (OSError, pa.ArrowInvalid, ShardError) as error:
                 report.faults.append(Fault(where=str(part), what=f"cannot be read: {error}"))
                 broken = True
@@ -371,7 +378,7 @@ errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 @app.command()
 def check(
-    dataset: Annotated[Path, typer.Argument(help="Folder of the data set.")],
+    dataset: Annotated[str, typer.Argument(help="Folder or URL of the data set.")],
     no_decode: Annotated[bool, typer.Option("--no-decode", help="Check pictures and sound by hash alone.")] = False,
     max_faults: Annotated[int, typer.Option(help="Print at most so many faults.", min=1)] = 50,
     log_level: LogLevel = "warning",
@@ -384,7 +391,7 @@ def check(
     """
     set_log_level(log_level)
     try:
-        report = validate(dataset, decode=not no_decode)
+        report = validate(as_place(dataset), decode=not no_decode)
     except (OSError, ValueError) as error:
         errors.print(f"error: {error}")
         raise typer.Exit(EXIT_REFUSED) from None

@@ -13,6 +13,7 @@ import pyarrow.ipc
 from reactionnet_datasets.sample import canonical_json
 from reactionnet_datasets.shards import atomic_file, write_atomic
 from reactionnet_datasets.splits import Member
+from reactionnet_datasets.stores import Place, as_place, local, version_of
 from reactionnet_pipeline.manifest import Row
 from reactionnet_pipeline.records import Layout, Pane, Source
 
@@ -23,7 +24,7 @@ SCHEMA = pa.schema([("video_id", pa.string()), ("row", pa.string())])
 BATCH = 4096
 
 
-def write_rows(work: Path, rows: Iterable[Row], split_of: Mapping[str, str]) -> None:
+def write_rows(work: Place, rows: Iterable[Row], split_of: Mapping[str, str]) -> None:
     """Keep the rows for the stages that need more of them than a `Source` carries."""
     batch: list[dict[str, str]] = []
     with atomic_file((work / ROWS).parent) as (file, naming), pa.ipc.new_file(file, SCHEMA) as writer:
@@ -38,7 +39,7 @@ def write_rows(work: Path, rows: Iterable[Row], split_of: Mapping[str, str]) -> 
 
 
 def write_members(
-    work: Path, members: Sequence[Member], ratio: tuple[float, float, float], lock: Mapping[str, str]
+    work: Place, members: Sequence[Member], ratio: tuple[float, float, float], lock: Mapping[str, str]
 ) -> None:
     """Keep what a barrier needs of the plan to split anew: ties that the manifest gives, and the lock as it was."""
     content = {"members": [asdict(member) for member in members], "ratio": ratio, "lock": dict(lock)}
@@ -47,28 +48,28 @@ def write_members(
 
 def read_sources(work: str, splits: Sequence[str]) -> Iterator[Source]:
     """The admitted sources of these splits, in manifest order."""
-    with pa.memory_map(str(Path(work) / ROWS)) as source:
+    with local(as_place(work) / ROWS) as file, pa.memory_map(str(file)) as source:
         for batch in pa.ipc.open_file(source).read_all().to_batches(BATCH):
             for row in map(json.loads, batch["row"].to_pylist()):
                 if row["split"] in splits:
                     yield _source(row)
 
 
-def splits_of(work: Path) -> dict[str, str]:
+def splits_of(work: Place) -> dict[str, str]:
     """The split of every admitted row, settled where a barrier has settled it."""
-    with pa.memory_map(str(work / ROWS)) as source:
+    with local(work / ROWS) as file, pa.memory_map(str(file)) as source:
         batches = pa.ipc.open_file(source).read_all().to_batches(BATCH)
         found = {
             row["video_id"]: row["split"] for batch in batches for row in map(json.loads, batch["row"].to_pylist())
         }
     if (work / SETTLED).exists():
-        table, place = _opened(work / SETTLED, (work / SETTLED).stat().st_mtime_ns)
+        table, place = _opened(work / SETTLED, version_of(work / SETTLED))
         # a video that the barrier refused is still accounted for where it was planned
         found |= {video: json.loads(table["row"][n].as_py())["split"] or found[video] for video, n in place.items()}
     return found
 
 
-def write_settled(work: Path, rows: Mapping[str, Mapping[str, Any]]) -> Path:
+def write_settled(work: Place, rows: Mapping[str, Mapping[str, Any]]) -> Place:
     """Keep what the barrier decided, by video."""
     with atomic_file((work / SETTLED).parent) as (file, naming):
         with pa.ipc.new_file(file, SCHEMA) as writer:
@@ -78,9 +79,9 @@ def write_settled(work: Path, rows: Mapping[str, Mapping[str, Any]]) -> Path:
     return work / SETTLED
 
 
-def settled_row(work: Path, video_id: str) -> dict[str, Any]:
+def settled_row(work: Place, video_id: str) -> dict[str, Any]:
     """What the barrier decided about a video. KeyError where it did not know it."""
-    table, place = _opened(work / SETTLED, (work / SETTLED).stat().st_mtime_ns)
+    table, place = _opened(work / SETTLED, version_of(work / SETTLED))
     return json.loads(table["row"][place[video_id]].as_py())
 
 
@@ -101,10 +102,10 @@ def _source(row: Mapping[str, Any]) -> Source:
     )
 
 
-def find_row(work: Path, video_id: str) -> dict[str, Any]:
+def find_row(work: Place, video_id: str) -> dict[str, Any]:
     """The manifest row of a source, with its split, settled where a barrier has settled it."""
     path = work / ROWS
-    table, place = _opened(path, path.stat().st_mtime_ns)
+    table, place = _opened(path, version_of(path))
     row = json.loads(table["row"][place[video_id]].as_py())
     if (work / SETTLED).exists():
         row["split"] = settled_row(work, video_id)["split"] or row["split"]
@@ -112,7 +113,7 @@ def find_row(work: Path, video_id: str) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=2)
-def _opened(path: Path, changed: int) -> tuple[pa.Table, dict[str, int]]:
-    with pa.memory_map(str(path)) as source:
+def _opened(path: Place, version: str) -> tuple[pa.Table, dict[str, int]]:
+    with local(path) as file, pa.memory_map(str(file)) as source:
         table = pa.ipc.open_file(source).read_all()
     return table, {video_id: number for number, video_id in enumerate(table["video_id"].to_pylist())}

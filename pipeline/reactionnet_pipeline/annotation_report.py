@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from reactionnet_datasets.shards import read_manifest
+from reactionnet_datasets.stores import Place
 from reactionnet_datasets.tables import read_table
 from reactionnet_pipeline.agreement import agreement
 from reactionnet_pipeline.annotations import Annotation, unmatched
@@ -15,7 +15,7 @@ from reactionnet_pipeline.plan import Plan
 MAX_ROWS = 200
 
 
-def annotation_facts(rows: Sequence[Annotation], made: Plan, out: Path) -> dict[str, Any]:
+def annotation_facts(rows: Sequence[Annotation], made: Plan, out: Place) -> dict[str, Any]:
     """`rows`, `coders`, `unmatched` and `agreement`, as they go into `run_report.json`; frames are those published."""
     content = read_manifest(out)
     parts: dict[str, list[str]] = {"frames": [], "sources": []}

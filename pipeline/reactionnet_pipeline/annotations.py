@@ -34,6 +34,7 @@ import pyarrow.ipc
 from reactionnet_datasets.labels import REACTIONNET_AUS, class_name, classes_of
 from reactionnet_datasets.sample import Label, canonical_json
 from reactionnet_datasets.shards import atomic_file
+from reactionnet_datasets.stores import Place, local, version_of
 from reactionnet_pipeline.manifest import CONTROL, ManifestError, raw_rows
 
 ROWS = "plan/annotations.arrow"
@@ -74,7 +75,7 @@ class Unmatched:
     reason: str
 
 
-def read_annotations(path: Path, dataset: str, video_ids: Iterable[str]) -> tuple[Annotation, ...]:
+def read_annotations(path: Place, dataset: str, video_ids: Iterable[str]) -> tuple[Annotation, ...]:
     """All rows, in file order. ManifestError names the lines that are wrong, or says that the file is for another build."""
     rows: list[Annotation] = []
     faults: list[str] = []
@@ -277,7 +278,7 @@ def unmatched(
 # On file, for the workers -------------------------------------------------------------------------------------------
 
 
-def write_annotations(work: Path, rows: Iterable[Annotation]) -> None:
+def write_annotations(work: Place, rows: Iterable[Annotation]) -> None:
     """Keep the rows for the writers of shards, by video; an empty table where there are none."""
     by_video: dict[str, list[dict]] = {}
     for row in rows:
@@ -288,15 +289,15 @@ def write_annotations(work: Path, rows: Iterable[Annotation]) -> None:
         naming.name = Path(ROWS).name
 
 
-def annotations_of(work: Path, video_id: str) -> list[Annotation]:
+def annotations_of(work: Place, video_id: str) -> list[Annotation]:
     """The rows on one video."""
     path = work / ROWS
-    text = _opened(path, path.stat().st_mtime_ns).get(video_id)
+    text = _opened(path, version_of(path)).get(video_id)
     return [Annotation(**row) for row in json.loads(text)] if text else []
 
 
 @lru_cache(maxsize=1)
-def _opened(path: Path, changed: int) -> dict[str, str]:
-    with pa.memory_map(str(path)) as source:
+def _opened(path: Place, version: str) -> dict[str, str]:
+    with local(path) as file, pa.memory_map(str(file)) as source:
         table = pa.ipc.open_file(source).read_all()
     return dict(zip(table["video_id"].to_pylist(), table["rows"].to_pylist(), strict=True))

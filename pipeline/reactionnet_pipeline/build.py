@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
 
 from reactionnet_datasets.splits import SPLITS
+from reactionnet_datasets.stores import Place, as_place
 from reactionnet_datasets.tabulate import tabulate, tabulate_captions
 from reactionnet_pipeline import admitted, clips, progress
 from reactionnet_pipeline.captions import CaptionClips, Captioned
@@ -37,7 +37,8 @@ LABELS = ("scene", "sub_scene", "speaking")
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """All that a build is told. `splits` are those to write; paths are folders; `labels` are columns of `frames`.
+    """All that a build is told. `splits` are those to write; `root` and `work` are folders, or URLs in a store; `labels`
+    are columns of `frames`.
 
     A model stage without weights is left out.
     """
@@ -57,11 +58,12 @@ class Build:
     captions: Weights | None = None
     demographics: Weights | None = None
     key_frames: tuple[tuple[str, int], ...] = ()  # how many in each split
+    replacing: str | None = None  # see `publish.Settings`
 
 
 def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
     """Put the whole job into a pipeline. What it needs beyond `build` lies in the work folder (see `plan`)."""
-    work, config = Path(build.work), build.config
+    work, config = as_place(build.work), build.config
     sources = (
         pipeline
         | "Start" >> beam.Create([build.work])
@@ -141,6 +143,7 @@ def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
         max_loss=build.max_loss,
         facts=build.facts,
         key_frames=build.key_frames,
+        replacing=build.replacing,
     )
     _ = (
         (
@@ -164,11 +167,11 @@ def _listed(key: str, arrived: Iterable[Any]) -> tuple[str, list[Any]]:
     return key, list(arrived)
 
 
-def _settle(keyed: tuple[int, Iterable[Any]], work: Path, config: IdentityConfig, engine: str) -> str:
+def _settle(keyed: tuple[int, Iterable[Any]], work: Place, config: IdentityConfig, engine: str) -> str:
     return settle((one for one in keyed[1] if one is not None), work, config, engine)
 
 
-def _when_settled(group: Group, settled: str, work: Path, splits: tuple[str, ...]) -> Iterable[Group]:
+def _when_settled(group: Group, settled: str, work: Place, splits: tuple[str, ...]) -> Iterable[Group]:
     """Videos of the splits to write, once it is known which these are; `settled` makes the runner wait for that."""
     if admitted.find_row(work, group[0])["split"] in splits:
         yield group
@@ -202,7 +205,7 @@ def _publish(keyed: tuple[int, Iterable[Any]], settings: Settings) -> dict[str, 
     return publish((arrival for arrival in keyed[1] if arrival is not None), settings)
 
 
-def ingest_one(source: Source, work: Path, tombstones: frozenset[str]) -> Ingested:
+def ingest_one(source: Source, work: Place, tombstones: frozenset[str]) -> Ingested:
     """Stage 0, with the number of frames told to the progress bar."""
     progress.report(work, "sources", 1)
     ingested = ingest(source, work, tombstones)
@@ -210,7 +213,7 @@ def ingest_one(source: Source, work: Path, tombstones: frozenset[str]) -> Ingest
     return ingested
 
 
-def lay_out_one(ingested: Ingested, config: Config, work: Path) -> LaidOut:
+def lay_out_one(ingested: Ingested, config: Config, work: Place) -> LaidOut:
     """Stage 1: the layout and, once there is one, the sound. Raises NO_LAYOUT where no pane shows a reaction."""
     try:
         layout = lay_out(ingested, config.layout, work)
@@ -229,7 +232,7 @@ def segment_span(segment: Segment) -> tuple[float, float]:
     return round(float(info.times_s[segment.first]), 3), round(float(info.times_s[segment.stop - 1] + 1 / info.fps), 3)
 
 
-def assemble_one(group: Group, config: clips.Config, work: Path, by_face: bool = False) -> clips.Assembled:
+def assemble_one(group: Group, config: clips.Config, work: Place, by_face: bool = False) -> clips.Assembled:
     """Barrier 1 for one video. Where only some segments were lost the others are kept, and the letters say so.
 
     `by_face`: who is who, and the split, was settled over all videos. Raises SourceError(SPLIT_CONFLICT) where it could
@@ -252,8 +255,8 @@ def assemble_one(group: Group, config: clips.Config, work: Path, by_face: bool =
 
 def tabulate_one(shard: ShardRef, root: str, labels: tuple[str, ...]) -> Tabulated:
     """The table parts of one shard."""
-    parts = tabulate(Path(root), shard.info, labels)
-    return Tabulated(shard=shard, parts=parts, captions=tabulate_captions(Path(root), shard.info))
+    parts = tabulate(as_place(root), shard.info, labels)
+    return Tabulated(shard=shard, parts=parts, captions=tabulate_captions(as_place(root), shard.info))
 
 
 def _itself(source: Source) -> Source:

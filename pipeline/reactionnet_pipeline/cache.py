@@ -11,11 +11,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from reactionnet_datasets.sample import canonical_json, escape
 from reactionnet_datasets.shards import write_atomic
+from reactionnet_datasets.stores import Place
 from reactionnet_pipeline.errors import RETRYABLE, Code, SourceError
 
 # Libraries that decide what comes out; another version is another input.
@@ -51,8 +51,9 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def cached(work: Path, stage: str, name: str, key: str, compute: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
-    """The stage's result for (name, key): from its marker, or from `compute(stem)`, which may write `{stem}.*` files.
+def cached(work: Place, stage: str, name: str, key: str, compute: Callable[[Any], Mapping[str, Any]]) -> dict[str, Any]:
+    """The stage's result for (name, key): from its marker, or from `compute(stem)`, which may write `{stem}.*` files;
+    `stem` is a `Place`.
 
     A SourceError is a result too, unless trying again may help.
     """

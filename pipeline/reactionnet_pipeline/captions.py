@@ -25,6 +25,7 @@ import simplejpeg
 
 from reactionnet_datasets.sample import canonical_json
 from reactionnet_datasets.shards import write_atomic
+from reactionnet_datasets.stores import Place, as_place
 from reactionnet_pipeline import admitted
 from reactionnet_pipeline.cache import cached, fingerprint
 from reactionnet_pipeline.cuts import thumbnail
@@ -204,7 +205,7 @@ def stimulus_frames(part: Part, config: KeyFrameConfig) -> list[KeyFrame]:
     """The key frames of a staged clip; none where nothing is shown beside the face."""
     shown, cuts = _shown(part)
     places = {row["frame"]: place for place, row in enumerate(shown)}
-    with StagedFiles(Path(part.folder)) as read:
+    with StagedFiles(as_place(part.folder)) as read:
         chosen = choose(
             [row["t_s"] for row in shown],
             [places[frame] for frame in cuts if frame in places],
@@ -216,7 +217,7 @@ def stimulus_frames(part: Part, config: KeyFrameConfig) -> list[KeyFrame]:
 
 def _shown(part: Part) -> tuple[list[dict[str, Any]], set[int]]:
     """Frame, time and place in the staged files of each stimulus picture; and the frames at which its shots begin."""
-    chunks = json.loads((Path(part.folder) / part.index).with_suffix(".facts.json").read_bytes())["chunks"]
+    chunks = json.loads((as_place(part.folder) / part.index).with_suffix(".facts.json").read_bytes())["chunks"]
     rows, cuts = [], set()
     for chunk in chunks.values():
         cuts |= set(chunk["cuts"].get("stimulus", ()))
@@ -262,20 +263,20 @@ class CaptionClips:
             libraries={name: importlib.metadata.version(name) for name in LIBRARIES},
         )  # fmt: skip
 
-        def compute(stem: Path) -> dict[str, str]:
+        def compute(stem: Place) -> dict[str, str]:
             file = stem.name + SUFFIX
             write_atomic(stem.with_name(file), canonical_json(describe(part.clip_id, frames, model(), name)))
             return {"file": file}
 
-        return (f"captions/{cached(Path(self.work), 'captions', part.clip_id, key, compute)['file']}",)
+        return (f"captions/{cached(as_place(self.work), 'captions', part.clip_id, key, compute)['file']}",)
 
     def _letter(self, part: Part, error: SourceError) -> DeadLetter:
-        facts = json.loads((Path(part.folder) / part.index).with_suffix(".facts.json").read_bytes())
+        facts = json.loads((as_place(part.folder) / part.index).with_suffix(".facts.json").read_bytes())
         times = [t_s for chunk in facts["chunks"].values() for t_s in chunk["t_s"]]
         video_id = facts["clip"]["video_id"]
         return DeadLetter(
             video_id=video_id,
-            line=admitted.find_row(Path(self.work), video_id)["line"],
+            line=admitted.find_row(as_place(self.work), video_id)["line"],
             stage="captions",
             code=error.code,
             message=f"no caption for clip {part.clip_id}: {error.message}",
@@ -290,7 +291,7 @@ def captions_of(part: Part) -> Iterator[dict[str, Any]]:
     """What the caption stage left on file for a clip."""
     for late in part.late:
         if late.endswith(SUFFIX):
-            yield from json.loads((Path(part.folder) / late).read_bytes())
+            yield from json.loads((as_place(part.folder) / late).read_bytes())
 
 
 def try_out(path: Path, device: str = "cpu") -> None:

@@ -20,8 +20,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from reactionnet_datasets.shards import MANIFEST, remove_temporaries
+from reactionnet_datasets.shards import MANIFEST, manifest_version, remove_temporaries
 from reactionnet_datasets.splits import LOCK, SPLITS, read_lock
+from reactionnet_datasets.stores import Place, StoreError, StorePath, as_place
 from reactionnet_pipeline.annotations import Annotation, label_columns, read_annotations, write_annotations
 from reactionnet_pipeline.config import Config, with_settings
 from reactionnet_pipeline.gate import DEFAULT_LICENCES, Gate, read_tombstones
@@ -78,10 +79,17 @@ def _version(value: bool) -> None:
 )
 def build(
     context: typer.Context,
-    sources: Annotated[Path, typer.Option(help="Manifest of sources: JSONL, CSV or Parquet.")] = Path("sources.jsonl"),
-    out: Annotated[Path, typer.Option(help="Folder of the data set.")] = Path("dataset"),
+    sources_: Annotated[
+        str, typer.Option("--sources", metavar="PATH|URL", help="Manifest of sources: JSONL, CSV or Parquet.")
+    ] = "sources.jsonl",
+    out_: Annotated[
+        str, typer.Option("--out", metavar="PATH|URL", help="Folder of the data set; gs:// and s3:// as well.")
+    ] = "dataset",
     split: Annotated[str, typer.Option(help="Which split to write: train, val, test or all.")] = "all",
-    work: Annotated[Path | None, typer.Option(help="Work folder; it may be deleted after. [default: OUT.work]")] = None,
+    work_: Annotated[
+        str | None,
+        typer.Option("--work", metavar="PATH|URL", help="Work folder; it may be deleted after. [default: OUT.work]"),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Worker processes of the local runner; 0 takes one a core.", min=0)] = 0,
     allow_license: Annotated[
         list[str] | None, typer.Option(help="Also allow this SPDX or LicenseRef- identifier.")
@@ -89,10 +97,20 @@ def build(
     require_consent: Annotated[
         bool, typer.Option("--require-consent", help="Refuse rows that name no consent.")
     ] = False,
-    tombstones: Annotated[Path | None, typer.Option(help="Ids or sha256 of sources that were taken down.")] = None,
-    layouts: Annotated[Path | None, typer.Option(help="Layouts drawn by hand (JSONL); they win.")] = None,
-    annotations: Annotated[
-        Path | None, typer.Option(help="FACS codes, expressions and corrected captions (JSONL, CSV or Parquet).")
+    tombstones_: Annotated[
+        str | None,
+        typer.Option("--tombstones", metavar="PATH|URL", help="Ids or sha256 of sources that were taken down."),
+    ] = None,
+    layouts_: Annotated[
+        str | None, typer.Option("--layouts", metavar="PATH|URL", help="Layouts drawn by hand (JSONL); they win.")
+    ] = None,
+    annotations_: Annotated[
+        str | None,
+        typer.Option(
+            "--annotations",
+            metavar="PATH|URL",
+            help="FACS codes, expressions and corrected captions (JSONL, CSV or Parquet).",
+        ),
     ] = None,
     caption_model: Annotated[
         str, typer.Option(help="BLIP that describes the stimulus: auto, a name on the hub, a folder, or none.")
@@ -145,6 +163,11 @@ def build(
     console.quiet = quiet
     left_out: list[LeftOut] = []
     try:
+        sources, out = _place("--sources", sources_), _place("--out", out_)
+        work = _place("--work", work_) if work_ else out.with_name(out.name + ".work")
+        tombstones = _place("--tombstones", tombstones_) if tombstones_ else None
+        layouts = _place("--layouts", layouts_) if layouts_ else None
+        annotations = _place("--annotations", annotations_) if annotations_ else None
         splits = _splits(split)
         if not estimate and (json_ or prices):
             raise UserError("--json and --prices go with --estimate")
@@ -156,7 +179,6 @@ def build(
         flags = {"clips.select": clips, "key_frames.num": key_frames}
         given = [f"{name}={value}" for name, value in flags.items() if value is not None]
         config = with_settings(Config(), [*(set_ or ()), *given])
-        work = work or out.with_name(out.name + ".work")
         beam_options = _beam_options(context.args)
         console.print(f"licences allowed: {', '.join(sorted(gate.licences))}", style="dim")
         made = make_plan(sources, gate, layouts, _ratio(split_ratio), disjoint, _read_lock(out))
@@ -169,7 +191,7 @@ def build(
         for line in notices(made, splits, disjoint, by_face):
             console.print(line, style="dim")
         coded = _read_annotations(annotations, config, made)
-        curated = asdict(read_curated(Path(config.identity.curated))) if config.identity.curated else None
+        curated = asdict(read_curated(as_place(config.identity.curated))) if config.identity.curated else None
         further = {"models": stamps(models), "annotations": [asdict(row) for row in coded], "curated": curated}
         looked_at = to_look_at(made, splits) if by_face else splits
         if estimate:
@@ -231,13 +253,13 @@ def build(
                     made = make_plan(sources, gate, layouts, _ratio(split_ratio), disjoint, _read_lock(out))
                     digest = inputs_digest(made, splits, config, target_shard_bytes, max_loss, further)
                 note_built(out, work, digest)
-    except (UserError, ManifestError, LeaseHeldError, ValueError) as error:
-        if type(error) not in (UserError, ManifestError, LeaseHeldError, ValueError):
+    except (UserError, ManifestError, LeaseHeldError, StoreError, ValueError) as error:
+        if type(error) not in (UserError, ManifestError, LeaseHeldError, StoreError, ValueError):
             raise
         console.quiet = False
         lead = f"{out} is in use by " if isinstance(error, LeaseHeldError) else ""
         console.print(f"reactionnet-build: {lead}{error}", style="bold red", soft_wrap=True)
-        raise typer.Exit(EXIT_REFUSED) from None
+        raise typer.Exit(EXIT_FAILED if isinstance(error, StoreError) else EXIT_REFUSED) from None
     except KeyboardInterrupt:
         console.print("\nstopped; the same command goes on where this one was", style="bold")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -264,7 +286,14 @@ def _estimate(
         estimate.show(found, Console(highlight=False, markup=False))
 
 
-def _read_annotations(path: Path | None, config: Config, made: Plan) -> tuple[Annotation, ...]:
+def _place(option: str, text: str) -> Place:
+    try:
+        return as_place(text)
+    except ValueError as error:
+        raise UserError(f"{option}: {error}") from None
+
+
+def _read_annotations(path: Place | None, config: Config, made: Plan) -> tuple[Annotation, ...]:
     if path is None:
         return ()
     known = [*(row.video_id for row in made.rows), *(letter.video_id for letter in made.letters)]
@@ -305,19 +334,21 @@ def _ratio(text: str) -> tuple[float, float, float]:
     return train, val, test
 
 
-def _read_lock(out: Path) -> dict[str, str]:
+def _read_lock(out: Place) -> dict[str, str]:
     path = out / LOCK
     return read_lock(path.read_bytes()) if path.exists() else {}
 
 
-def _check_space(made: Plan, splits: Sequence[str], out: Path, work: Path) -> None:
-    """Refuse to start what would clearly fill the disk."""
+def _check_space(made: Plan, splits: Sequence[str], out: Place, work: Place) -> None:
+    """Refuse to start what would clearly fill the disk; a store has none."""
     needed = 0.0
     for row in made.rows:
         if made.assignment.split_of[row.video_id] in splits and "://" not in row.location:
             path = Path(row.location)
             needed += path.stat().st_size * FREE_SPACE_FACTOR if path.is_file() else 0
     for folder in (out, work):
+        if isinstance(folder, StorePath):
+            continue
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         if free < needed:
@@ -349,7 +380,7 @@ def _beam_options(arguments: list[str]) -> list[str]:
 
 
 def _run(
-    made: Plan, weights: dict[str, Weights], left_out: list[LeftOut], labels: tuple[str, ...], out: Path, work: Path,
+    made: Plan, weights: dict[str, Weights], left_out: list[LeftOut], labels: tuple[str, ...], out: Place, work: Place,
     splits: tuple[str, ...], config: Config, gate: Gate, target_shard_bytes: int, max_loss: float,
     workers: int, beam_options: list[str], log_level: str, quiet: bool,
 ) -> dict[str, Any]:  # fmt: skip
@@ -381,6 +412,7 @@ def _run(
         captions=weights.get("captions"),
         demographics=weights.get("demographics"),
         key_frames=tuple(key_frame_quota(config.key_frames.num, Counter(made.assignment.split_of.values())).items()),
+        replacing=manifest_version(out),
     )
     looked_at = job.look_at if job.embeddings else splits
     num_sources = sum(made.assignment.split_of[row.video_id] in looked_at for row in made.rows)
@@ -398,7 +430,7 @@ def _run(
     }
 
 
-def _summarise(result: dict[str, Any], out: Path, work: Path) -> None:
+def _summarise(result: dict[str, Any], out: Place, work: Place) -> None:
     counts = result["counts"]
     if not result["published"]:
         console.quiet = False
@@ -425,7 +457,12 @@ def _summarise(result: dict[str, Any], out: Path, work: Path) -> None:
     if wanted:
         few = " (others would lie within half a second of these, or in a split not built)" if found < wanted else ""
         console.print(f"{found:,} of {wanted:,} key frames: tables/key_frames{few}", soft_wrap=True)
-    console.print(f"{result['frames_per_s']:.0f} frames/s; report: {out / 'report.html'}", soft_wrap=True)
+    logs = ""
+    if isinstance(work, StorePath):
+        from reactionnet_pipeline.launch import logs_folder
+
+        logs = f"; logs: {logs_folder(work)} on each worker"
+    console.print(f"{result['frames_per_s']:.0f} frames/s; report: {out / 'report.html'}{logs}", soft_wrap=True)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +16,7 @@ import soundfile
 from reactionnet_datasets.sample import Chunk, Label, canonical_json, chunk_spans, make_key, picture_suffix
 from reactionnet_datasets.scenes import scene_labels
 from reactionnet_datasets.shards import atomic_file, write_atomic
+from reactionnet_datasets.stores import Place, as_place, local
 from reactionnet_pipeline import admitted, annotations, highlights, preview, sound, voice
 from reactionnet_pipeline.cache import cached, fingerprint
 from reactionnet_pipeline.captions import captions_of
@@ -22,7 +24,7 @@ from reactionnet_pipeline.decode import read_cuts, read_rows, stimulus_of
 from reactionnet_pipeline.errors import Code, DeadLetter, SourceError
 from reactionnet_pipeline.highlights import Config as HighlightsConfig
 from reactionnet_pipeline.identity import Known
-from reactionnet_pipeline.ingest import load_info
+from reactionnet_pipeline.ingest import load_info, source_file
 from reactionnet_pipeline.layout_files import load_layout
 from reactionnet_pipeline.parts import Member, Part, write_part_index
 from reactionnet_pipeline.records import REACTION, STIMULUS, Layout, SegmentPart, Source, VideoDone
@@ -73,7 +75,7 @@ def assemble(
     video_id: str,
     parts: Iterable[SegmentPart],
     config: Config,
-    work: Path,
+    work: Place,
     known: Known | None = None,
     split: str | None = None,
 ) -> Assembled:
@@ -86,12 +88,10 @@ def assemble(
     source = replace(source, split=split or source.split)
     key = fingerprint(
         stage="clips", version=VERSIONS, config=config, subjects=source.subject_ids, split=source.split, known=known,
-        parts=[part.table for part in segments], layout=Path(segments[0].laid_out.layout).name,
-        sound=segments[0].laid_out.sound and Path(segments[0].laid_out.sound).name,
+        parts=[part.table for part in segments], layout=as_place(segments[0].laid_out.layout).name,
+        sound=segments[0].laid_out.sound and as_place(segments[0].laid_out.sound).name,
     )  # fmt: skip
-    found = cached(
-        work, "clips", video_id, key, lambda stem: _Video(segments, source, config, work, stem, known).build()
-    )
+    found = cached(work, "clips", video_id, key, lambda stem: _built(segments, source, config, work, stem, known))
     done = VideoDone(video_id=video_id, split=source.split, summary=f"clips/{found['summary']}")
     letters = tuple(
         DeadLetter(**{**letter, "line": source.line, "code": Code(letter["code"])}) for letter in found["letters"]
@@ -107,9 +107,18 @@ class People:
     tables: tuple[pa.Table, ...]
 
 
-def people_of(segments: Sequence[SegmentPart], work: Path) -> People:
+def _built(
+    segments: list[SegmentPart], source: Source, config: Config, work: Place, stem: Place, known: Known | None
+) -> dict[str, Any]:
+    sound_file = segments[0].laid_out.sound
+    with ExitStack() as stack:
+        samples = stack.enter_context(local(as_place(sound_file))) if sound_file else None
+        return _Video(segments, source, config, work, stem, known, samples).build()
+
+
+def people_of(segments: Sequence[SegmentPart], work: Place) -> People:
     """Stitch the tracks of a video's segments (ordered) and put them together as people."""
-    spans = load_layout(Path(segments[0].laid_out.layout)).spans()
+    spans = load_layout(as_place(segments[0].laid_out.layout)).spans()
     tables = tuple(read_rows(work / part.table) for part in segments)
     panes = {number: [p for p in span[2] if p.role == REACTION] for number, span in enumerate(spans)}
     tracks = []
@@ -137,19 +146,22 @@ class _Video:
     """One video at the barrier: its tables open, its people known."""
 
     def __init__(
-        self, segments: list[SegmentPart], source: Source, config: Config, work: Path, stem: Path, known: Known | None
-    ):
-        self.source, self.known = source, known
+        self, segments: list[SegmentPart], source: Source, config: Config, work: Place, stem: Place,
+        known: Known | None, samples: Path | None,
+    ):  # fmt: skip
+        self.source, self.known, self.samples = source, known, samples
         self.segments, self.config, self.work, self.stem = segments, config, work, stem
         self.laid_out = segments[0].laid_out
         self.info: VideoInfo = load_info(self.laid_out.ingested.probe)
-        self.layout: Layout = load_layout(Path(self.laid_out.layout))
+        self.layout: Layout = load_layout(as_place(self.laid_out.layout))
         self.spans = self.layout.spans()
         self.people = people_of(segments, work)
         self.tables = self.people.tables
         self.cuts = [read_cuts(part, work) for part in segments]
         self.stimuli = self._stimulus_places()
-        self.voice = voice.find_voice(self.source.video_id, self.laid_out.sound, work) if self.laid_out.sound else None
+        self.voice = None
+        if self.laid_out.sound:
+            self.voice = voice.find_voice(self.source.video_id, self.laid_out.sound, work)
 
     def build(self) -> dict[str, Any]:
         """Stage all clips; the marker's content."""
@@ -353,19 +365,19 @@ class _Video:
         }
 
     def _speaking(self, t_s: list[float]) -> dict[str, Any]:
-        if self.voice is None:
+        if self.voice is None or self.samples is None:
             return asdict(voice.unheard())
-        end_s = Path(self.laid_out.sound or "").stat().st_size / 2 / sound.RATE
+        end_s = self.samples.stat().st_size / 2 / sound.RATE
         return voice.speaking_label(t_s, self._frame_s(), self.voice, end_s)
 
     def _frame_s(self) -> float:
         return 1 / self.info.fps
 
     def _sound(self, start_s: float, end_s: float) -> tuple[float, np.ndarray | None]:
-        if self.laid_out.sound is None:
+        if self.samples is None:
             return start_s, None
         first = round(start_s * sound.RATE)
-        samples = sound.read_sound(self.laid_out.sound, start_s, end_s)
+        samples = sound.read_sound(self.samples, start_s, end_s)
         return round(first / sound.RATE, 6), samples if samples.size else None
 
     def _cuts(self, span: int, chunk: list[dict]) -> dict[str, list[int]]:
@@ -411,7 +423,8 @@ class _Video:
         self, clips: list[dict], names: list[str], persons: Sequence[Person], short: int, calm: int
     ) -> dict[str, Any]:
         ingested = self.laid_out.ingested
-        picture = preview.draw(Path(ingested.path), self.info, self.layout, self._preview_faces(clips), self.stem)
+        with source_file(ingested) as file:
+            picture = preview.draw(file, self.info, self.layout, self._preview_faces(clips), self.stem)
         return {
             "video_id": self.source.video_id,
             "sha256": ingested.sha256,
@@ -486,12 +499,12 @@ class ChunkJson:
     versions: tuple[tuple[str, str], ...]
 
     def __call__(self, part: Part) -> dict[str, list[tuple[str, bytes]]]:
-        facts = json.loads((Path(part.folder) / part.index).with_suffix(".facts.json").read_bytes())
+        facts = json.loads((as_place(part.folder) / part.index).with_suffix(".facts.json").read_bytes())
         clip, chunks = facts["clip"], facts["chunks"]
-        row = admitted.find_row(Path(self.work), clip["video_id"])
+        row = admitted.find_row(as_place(self.work), clip["video_id"])
         times = [t_s for chunk in chunks.values() for t_s in chunk["t_s"]]
         coded = annotations.on_clip(
-            annotations.annotations_of(Path(self.work), clip["video_id"]), times, clip["fps"], clip["subject_id"],
+            annotations.annotations_of(as_place(self.work), clip["video_id"]), times, clip["fps"], clip["subject_id"],
             facts["sha256"],
         )  # fmt: skip
         said = [*annotations.human_captions(coded), *captions_of(part)]  # a person's word stands before a model's

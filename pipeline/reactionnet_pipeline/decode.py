@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +16,11 @@ import pyarrow.ipc
 import simplejpeg
 
 from reactionnet_datasets.shards import atomic_file
+from reactionnet_datasets.stores import Place, as_place, local
 from reactionnet_pipeline import cuts, detector, follow, gaze, landmarks, pose, progress, tracker
 from reactionnet_pipeline.cache import cached, fingerprint, library_versions
 from reactionnet_pipeline.errors import Code, SourceError
-from reactionnet_pipeline.ingest import load_info
+from reactionnet_pipeline.ingest import load_info, source_file
 from reactionnet_pipeline.layout_files import load_layout
 from reactionnet_pipeline.records import REACTION, STIMULUS, Pane, Segment, SegmentPart
 from reactionnet_pipeline.video import VideoInfo, View, read_frames
@@ -69,10 +69,10 @@ def stimulus_of(panes: tuple[Pane, ...]) -> Pane | None:
     return max(shown, key=lambda pane: (pane.w * pane.h, -pane.y, -pane.x), default=None)
 
 
-def decode_segment(segment: Segment, config: Config, work: Path) -> SegmentPart:
+def decode_segment(segment: Segment, config: Config, work: Place) -> SegmentPart:
     """Decode, follow, crop and encode one segment. Raises SourceError(DAMAGED) where not one frame can be decoded."""
     ingested = segment.laid_out.ingested
-    panes = load_layout(Path(segment.laid_out.layout)).spans()[segment.span]
+    panes = load_layout(as_place(segment.laid_out.layout)).spans()[segment.span]
     key = fingerprint(
         stage="decode", version=VERSIONS, content=ingested.sha256, config=config,
         span=[panes[0], panes[1], [vars(pane) for pane in panes[2]]], frames=[segment.first, segment.stop],
@@ -93,7 +93,7 @@ def decode_segment(segment: Segment, config: Config, work: Path) -> SegmentPart:
 
 
 def _decode(
-    segment: Segment, span: tuple[float, float, tuple[Pane, ...]], config: Config, work: Path, stem: Path
+    segment: Segment, span: tuple[float, float, tuple[Pane, ...]], config: Config, work: Place, stem: Place
 ) -> dict:
     info = load_info(segment.laid_out.ingested.probe)
     low, high = padded(segment, span, info)
@@ -110,9 +110,9 @@ def _decode(
         faces = _Rows(stack, stem.with_name(stem.name + ".faces"), FACES)
         stimuli = _Rows(stack, stem.with_name(stem.name + ".stimuli"), STIMULI)
         detectors = [cuts.CutDetector() for _ in views]
+        path = stack.enter_context(source_file(segment.laid_out.ingested))
 
         def feed() -> Iterator[tuple[int, float, list[np.ndarray]]]:
-            path = Path(segment.laid_out.ingested.path)
             for frame, pictures in read_frames(path, info, low, high, lambda _: views):
                 own = segment.first <= frame < segment.stop
                 for number, (detector, picture) in enumerate(zip(detectors, pictures, strict=True)):
@@ -121,7 +121,7 @@ def _decode(
                 if own:
                     decoded.append(frame)
                     if len(decoded) % PROGRESS_EVERY == 0:
-                        progress.report(work, "decode", PROGRESS_EVERY)
+                        progress.report(work, "decode", PROGRESS_EVERY, more=True)
                     if stimulus is not None and keep[frame]:
                         offset, size = blob.add(_jpeg(pictures[-1], config.quality))
                         stimuli.add(frame=frame, offset=offset, size=size)
@@ -217,7 +217,7 @@ def _lost_spans(info: VideoInfo, first: int, stop: int, decoded: list[int]) -> l
 class _Blob:
     """Pictures one after another in a file that gets its name when the segment is done."""
 
-    def __init__(self, stack: ExitStack, path: Path):
+    def __init__(self, stack: ExitStack, path: Place):
         self._file, naming = stack.enter_context(atomic_file(path.parent))
         naming.name = path.name
         self._place = 0
@@ -233,7 +233,7 @@ class _Rows:
 
     BATCH = 512
 
-    def __init__(self, stack: ExitStack, path: Path, schema: pa.Schema):
+    def __init__(self, stack: ExitStack, path: Place, schema: pa.Schema):
         file, naming = stack.enter_context(atomic_file(path.parent))
         naming.name = path.name
         self._schema = schema
@@ -252,13 +252,13 @@ class _Rows:
             self._rows.clear()
 
 
-def read_rows(path: Path) -> pa.Table:
+def read_rows(path: Place) -> pa.Table:
     """A table that a segment left on file."""
-    with pa.memory_map(str(path)) as source:
+    with local(path) as file, pa.memory_map(str(file)) as source:
         return pa.ipc.open_file(source).read_all()
 
 
-def read_cuts(part: SegmentPart, work: Path) -> dict[str, list[int]]:
+def read_cuts(part: SegmentPart, work: Place) -> dict[str, list[int]]:
     """Frames at which a pane's picture is cut, by pane: `reaction0`, ..., `stimulus`."""
     marker = (work / part.table).with_suffix(".json")
     return json.loads(marker.read_bytes())["cuts"]

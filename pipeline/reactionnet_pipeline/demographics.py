@@ -25,11 +25,12 @@ import simplejpeg
 from reactionnet_datasets.labels import class_name
 from reactionnet_datasets.sample import canonical_json
 from reactionnet_datasets.shards import file_sha256, write_atomic
+from reactionnet_datasets.stores import Place, as_place
 from reactionnet_pipeline import admitted
 from reactionnet_pipeline.cache import cached, fingerprint
 from reactionnet_pipeline.errors import Code, DeadLetter, SourceError
 from reactionnet_pipeline.model_options import DEEPFACE_ENGINES, DEEPFACE_NETS, Weights
-from reactionnet_pipeline.parts import Part, part_rows, read_staged
+from reactionnet_pipeline.parts import Part, StagedFiles, part_rows
 
 VERSION = 1
 UNKNOWN = "unknown"
@@ -173,8 +174,8 @@ def best_crops(parts: Iterable[Part], most: int) -> list[np.ndarray]:
     """
     rows = [row for part in sorted(parts, key=lambda part: part.clip_id) for row in _faces(part)]
     bins = np.array_split(np.arange(len(rows)), min(most, len(rows))) if rows else []
-    chosen = [max(places.tolist(), key=lambda place: (rows[place]["worth"], -place)) for places in bins]
-    return [_cut(rows[place]) for place in chosen]
+    chosen = [max(numbers.tolist(), key=lambda number: (rows[number]["worth"], -number)) for numbers in bins]
+    return [_cut(rows[number]) for number in chosen]
 
 
 def worth(source: str, pose_deg: Sequence[float], width_px: float) -> float:
@@ -184,26 +185,28 @@ def worth(source: str, pose_deg: Sequence[float], width_px: float) -> float:
 
 
 def _faces(part: Part) -> list[dict[str, Any]]:
-    folder = Path(part.folder)
+    folder = as_place(part.folder)
     chunks = json.loads((folder / part.index).with_suffix(".facts.json").read_bytes())["chunks"]
     poses, pictures = {}, []
-    for row in part_rows(part):
-        if row["suffix"] == "pose.npy":
-            poses[row["key"]] = np.load(io.BytesIO(read_staged(folder, row)), allow_pickle=False)
-        elif row["suffix"].endswith(".reaction.jpg"):
-            pictures.append(row)
+    with StagedFiles(folder) as read:
+        for row in part_rows(part):
+            if row["suffix"] == "pose.npy":
+                poses[row["key"]] = np.load(io.BytesIO(read(row)), allow_pickle=False)
+            elif row["suffix"].endswith(".reaction.jpg"):
+                pictures.append(row)
     faces = []
     for row in pictures:
-        chunk, place = chunks[row["key"]], int(row["suffix"][:3])
-        box = chunk["face_boxes"][place]
-        value = worth(chunk["face_sources"][place], poses[row["key"]][place], box[2])
-        faces.append({**row, "folder": folder, "box": box, "crop": chunk["crop"][place], "worth": value})
+        chunk, number = chunks[row["key"]], int(row["suffix"][:3])
+        box = chunk["face_boxes"][number]
+        value = worth(chunk["face_sources"][number], poses[row["key"]][number], box[2])
+        faces.append({**row, "folder": folder, "box": box, "crop": chunk["crop"][number], "worth": value})
     return faces
 
 
 def _cut(row: Mapping[str, Any]) -> np.ndarray:
     """The face box cut out of the aligned picture: DeepFace's nets know faces without much around them."""
-    picture_HWC = simplejpeg.decode_jpeg(read_staged(row["folder"], row), colorspace="BGR")
+    with StagedFiles(row["folder"]) as read:
+        picture_HWC = simplejpeg.decode_jpeg(read(row), colorspace="BGR")
     x, y, w, h = row["box"]
     corners_42 = np.array([[x, y], [x + w, y], [x, y + h], [x + w, y + h]])
     matrix_23 = np.array(row["crop"]).reshape(2, 3)
@@ -241,24 +244,24 @@ class EstimateDemographics:
         name = f"{self.weights.name}@{self.weights.digest[:12]}"
         key = fingerprint(
             stage="demographics", version=VERSION, config=self.config, model=name,
-            clips=[[part.clip_id, file_sha256(Path(part.folder) / part.index)] for part in parts],
+            clips=[[part.clip_id, file_sha256(as_place(part.folder) / part.index)] for part in parts],
             libraries={library: _version(library) for library in LIBRARIES},
         )  # fmt: skip
 
-        def compute(stem: Path) -> dict[str, str]:
+        def compute(stem: Place) -> dict[str, str]:
             found = model().predict(best_crops(parts, self.config.crops))
             file = stem.name + ".columns.json"
             row = {**columns(found, self.config), "demographics_model": name}
             write_atomic(stem.with_name(file), canonical_json(row))
             return {"file": file}
 
-        return f"demographics/{cached(Path(self.work), 'demographics', subject_id, key, compute)['file']}"
+        return f"demographics/{cached(as_place(self.work), 'demographics', subject_id, key, compute)['file']}"
 
     def _letter(self, subject_id: str, part: Part, error: SourceError) -> DeadLetter:
         video_id = facts_of(part)["video_id"]
         return DeadLetter(
             video_id=video_id,
-            line=admitted.find_row(Path(self.work), video_id)["line"],
+            line=admitted.find_row(as_place(self.work), video_id)["line"],
             stage="demographics",
             code=error.code,
             message=f"nothing estimated for subject {subject_id}: {error.message}",
@@ -269,7 +272,7 @@ class EstimateDemographics:
 
 def facts_of(part: Part) -> dict[str, Any]:
     """Ids of a staged clip: video_id, subject_id, track and others."""
-    return json.loads((Path(part.folder) / part.index).with_suffix(".facts.json").read_bytes())["clip"]
+    return json.loads((as_place(part.folder) / part.index).with_suffix(".facts.json").read_bytes())["clip"]
 
 
 def by_subject(part: Part) -> tuple[str, Part]:

@@ -1,7 +1,8 @@
 """Stage 4: what the face of each track looks like, as a vector, so that a person can be known again in another video.
 
 dlib's ResNet (its weights come with a package) or FaceNet's InceptionResnetV1, on the best crops of a track, averaged.
-Vectors are biometric data: they stay in the work folder, readable by its owner alone, and enter no shard and no table.
+Vectors are biometric data: they stay in the work folder, readable by its owner alone (in a store, by whom the bucket lets
+read it), and enter no shard and no table.
 They are rounded to 1e-3 before anything is decided from them.
 
 Letters: N tracks that go on across segment borders (chains), K crops, D numbers of a vector, H height, W width, C RGB.
@@ -11,7 +12,7 @@ Letters: N tracks that go on across segment borders (chains), K crops, D numbers
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ import numpy as np
 import simplejpeg
 
 from reactionnet_datasets.shards import atomic_file
+from reactionnet_datasets.stores import Place, as_place
 from reactionnet_pipeline.cache import cached, fingerprint, library_versions
 from reactionnet_pipeline.clips import People, people_of
 from reactionnet_pipeline.demographics import worth
 from reactionnet_pipeline.errors import DeadLetter
 from reactionnet_pipeline.model_options import Weights
-from reactionnet_pipeline.parts import read_staged
+from reactionnet_pipeline.parts import StagedFiles
 from reactionnet_pipeline.records import SegmentPart
 from reactionnet_pipeline.subjects import Track, chain_id, name_subjects
 
@@ -155,18 +157,19 @@ class EmbedFaces:
         parts = sorted((p for p in arrived if isinstance(p, SegmentPart)), key=lambda part: (part.span, part.number))
         if not parts:
             return Embedded(video_id=video_id, file="")
-        work, source = Path(self.work), parts[0].laid_out.ingested.source
+        work, source = as_place(self.work), parts[0].laid_out.ingested.source
         key = fingerprint(
             stage="embeddings", version=VERSION, config=self.config, model=self.weights.digest,
-            parts=[part.table for part in parts], layout=Path(parts[0].laid_out.layout).name,
+            parts=[part.table for part in parts], layout=as_place(parts[0].laid_out.layout).name,
             libraries=library_versions(), subjects=source.subject_ids,
         )  # fmt: skip
 
-        def compute(stem: Path) -> dict[str, str]:
+        def compute(stem: Place) -> dict[str, str]:
             seen = people_of(parts, work)
             given = source.subject_ids
             names = name_subjects(seen.persons, video_id, given)
-            content = self._vectors(seen, [name if name in given else "" for name in names], parts, model)
+            with StagedFiles(work) as read:
+                content = self._vectors(seen, [name if name in given else "" for name in names], parts, read, model)
             with atomic_file(stem.parent) as (file, naming):
                 os.fchmod(file.fileno(), 0o600)
                 np.savez(file, allow_pickle=False, **content)
@@ -178,13 +181,14 @@ class EmbedFaces:
         )
 
     def _vectors(
-        self, people: People, subjects: Sequence[str], parts: Sequence[SegmentPart], model: Callable[[], Embed]
-    ) -> dict[str, np.ndarray]:
+        self, people: People, subjects: Sequence[str], parts: Sequence[SegmentPart],
+        read: Callable[[Mapping[str, Any]], bytes], model: Callable[[], Embed],
+    ) -> dict[str, np.ndarray]:  # fmt: skip
         ids, persons, spans, vectors, counts, named = [], [], [], [], [], []
         for person, one in enumerate(people.persons):
             for chain in one.chains:
                 rows = best_rows(self._rows(chain, people, parts), self.config)
-                crops = [simplejpeg.decode_jpeg(read_staged(Path(self.work), row), colorspace="RGB") for row in rows]
+                crops = [simplejpeg.decode_jpeg(read(row), colorspace="RGB") for row in rows]
                 points = [np.asarray(row["landmarks"], np.float32).reshape(68, 2) for row in rows]
                 ids.append(chain_id(chain))
                 persons.append(person)
@@ -207,9 +211,9 @@ class EmbedFaces:
     def _rows(self, chain: Sequence[Track], people: People, parts: Sequence[SegmentPart]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         for track in chain:
-            place = next(n for n, part in enumerate(parts) if (part.span, part.number) == (track.span, track.part))
-            table = people.tables[place].take(track.rows[track.own])
-            rows += [{**row, "blob": parts[place].blob} for row in table.to_pylist()]
+            number = next(n for n, part in enumerate(parts) if (part.span, part.number) == (track.span, track.part))
+            table = people.tables[number].take(track.rows[track.own])
+            rows += [{**row, "blob": parts[number].blob} for row in table.to_pylist()]
         return rows
 
 

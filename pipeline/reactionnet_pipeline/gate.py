@@ -4,8 +4,8 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
+from reactionnet_datasets.stores import Place
 from reactionnet_pipeline.errors import Code, SourceError
 from reactionnet_pipeline.manifest import ManifestError, Row
 
@@ -73,12 +73,12 @@ def _satisfied(tree, licensing, allowed: frozenset[str]) -> bool:
     return tree.render().lower() in allowed
 
 
-def read_tombstones(path: Path) -> frozenset[str]:
+def read_tombstones(path: Place) -> frozenset[str]:
     """Ids or sha256 digests, one a line, or JSON Lines with `video_id` or `sha256`; a line that starts with `#` is a comment."""
     if not path.is_file():
         raise ManifestError(f"no tombstones at {path}")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path} is no text in UTF-8: {error}") from error
     names: set[str] = set()

@@ -12,7 +12,6 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -20,6 +19,8 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import pdist
+
+from reactionnet_datasets.stores import Place
 
 # Tracks of one real person are up to 0.22 apart for dlib's network, of two people 0.55 and more
 # (tests/benchmarks/identity.py, 9 people in 11 videos, though of few recordings); its author's own cut for single
@@ -75,13 +76,13 @@ class Known:
     subjects: tuple[str, ...] = field(default_factory=tuple)
 
 
-def read_curated(path: Path) -> Curated:
+def read_curated(path: Place) -> Curated:
     """JSON Lines, each `{"merge": [names]}` or `{"split": [names]}`; a name is `VIDEO_ID#N` (the N-th person of a video in
     reading order) or a subject of the manifest. ValueError names the line.
     """
     found: dict[str, list[tuple[str, ...]]] = {"merge": [], "split": []}
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"identity.curated {path}: {error}") from error
     for number, line in enumerate(lines, 1):

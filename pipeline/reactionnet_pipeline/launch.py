@@ -1,8 +1,10 @@
 """Run a build's graph: on this machine with Beam's FnApiRunner, or on the runner that the options name."""
 
 import argparse
+import hashlib
 import logging
 import os
+import re
 import shlex
 import sys
 import threading
@@ -12,6 +14,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
+from reactionnet_datasets.stores import Place, StoreError, as_place, scratch
 from reactionnet_pipeline.build import Build, build_graph
 
 # "DirectRunner" would first try to download another runner and fall back without a word
@@ -32,8 +35,20 @@ def run(build: Build, workers: int, beam_options: list[str], log_level: str) -> 
         options.view_as(StandardOptions).runner = None
     pipeline = beam.Pipeline(runner=runner, options=options)
     build_graph(pipeline, build)
-    result = pipeline.run()
-    result.wait_until_finish()
+    try:
+        result = pipeline.run()
+        result.wait_until_finish()
+    except RuntimeError as error:  # what a worker raised comes as text
+        if said := re.search(r"\bStoreError: (.+?)(?=\\n| \[while running|$)", str(error), re.MULTILINE):
+            raise StoreError(said[1]) from error
+        raise
+
+
+def logs_folder(work: Place) -> Path:
+    """Where logs are written: in the work folder or, where that lies in a store, in this machine's scratch folder."""
+    if isinstance(work, Path):
+        return work / "logs"
+    return scratch() / f"logs-{hashlib.sha256(str(work).encode()).hexdigest()[:8]}"
 
 
 def beam_parser() -> argparse.ArgumentParser:
@@ -45,7 +60,7 @@ def beam_parser() -> argparse.ArgumentParser:
 
 
 def _log_to(build: Build, log_level: str) -> Path:
-    folder = Path(build.work) / "logs"
+    folder = logs_folder(as_place(build.work))
     folder.mkdir(exist_ok=True)
     logging.basicConfig(filename=folder / "launcher.log", level=log_level.upper(), format=LOG_FORMAT, force=True)
     # Beam's threads die of the connections that an interrupt closes: that is for the log, not for the user

@@ -2,19 +2,19 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 from reactionnet_datasets.sample import canonical_json
 from reactionnet_datasets.shards import write_atomic
+from reactionnet_datasets.stores import Place
 from reactionnet_pipeline import layout as layout_stage
 from reactionnet_pipeline.cache import cached, fingerprint, library_versions
 from reactionnet_pipeline.errors import Code, SourceError
-from reactionnet_pipeline.ingest import load_info
+from reactionnet_pipeline.ingest import load_info, source_file
 from reactionnet_pipeline.records import Ingested, Layout, Pane
 from reactionnet_pipeline.video import VideoInfo
 
 
-def lay_out(ingested: Ingested, config: layout_stage.Config, work: Path) -> str:
+def lay_out(ingested: Ingested, config: layout_stage.Config, work: Place) -> str:
     """File of the source's layout. Raises what `layout.find_layout` raises, and NO_LAYOUT for an impossible drawn one."""
     source, info = ingested.source, load_info(ingested.probe)
     window = (source.start_s, source.end_s)
@@ -31,18 +31,23 @@ def lay_out(ingested: Ingested, config: layout_stage.Config, work: Path) -> str:
         )  # fmt: skip
         found = cached(
             work, "layout", source.video_id, key,
-            lambda stem: _save(stem, _windowed(layout_stage.find_layout(Path(ingested.path), info, config), *window)),
+            lambda stem: _save(stem, _windowed(_detected(ingested, info, config), *window)),
         )  # fmt: skip
     return str(work / "layout" / found["file"])
 
 
-def _save(stem: Path, layout: Layout) -> dict[str, str]:
+def _detected(ingested: Ingested, info: VideoInfo, config: layout_stage.Config) -> Layout:
+    with source_file(ingested) as file:
+        return layout_stage.find_layout(file, info, config)
+
+
+def _save(stem: Place, layout: Layout) -> dict[str, str]:
     path = stem.with_name(stem.name + ".layout.json")
     write_atomic(path, canonical_json(asdict(layout)))
     return {"file": path.name}
 
 
-def load_layout(path: Path) -> Layout:
+def load_layout(path: Place) -> Layout:
     """The layout that `lay_out` put on file."""
     content = json.loads(path.read_bytes())
     return Layout(panes=tuple(Pane(**pane) for pane in content["panes"]), origin=content["origin"])

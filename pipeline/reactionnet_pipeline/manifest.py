@@ -8,6 +8,7 @@ import csv
 import json
 import math
 import os
+import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from reactionnet_datasets.sample import MAX_ESCAPED_ID, canonical_json, escape
 from reactionnet_datasets.scenes import scene_of
+from reactionnet_datasets.stores import Place, StorePath, as_place, local
 from reactionnet_pipeline.errors import Code, DeadLetter
 from reactionnet_pipeline.records import REACTION, STIMULUS, Layout, Pane
 
@@ -75,7 +77,7 @@ class ManifestError(ValueError):
     """The manifest as a whole cannot be read."""
 
 
-def read_manifest(path: Path) -> Iterator[Row | DeadLetter]:
+def read_manifest(path: Place) -> Iterator[Row | DeadLetter]:
     """Rows in file order; a letter (BAD_ROW, DUPLICATE_ID) in the place of each bad one. ManifestError: no table at all."""
     seen: dict[str, int] = {}
     for line, raw in raw_rows(path):
@@ -99,11 +101,17 @@ def _letter(video_id: str, line: int, code: Code, message: str) -> DeadLetter:
 
 
 def raw_rows(
-    path: Path, needed: Sequence[str] = ("video_id", "uri", "license")
+    path: Place, needed: Sequence[str] = ("video_id", "uri", "license")
 ) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """(line or row number from 1, fields or the reason why there are none). ManifestError: no table at all."""
     if not path.is_file():
         raise ManifestError(f"no file at {path}: give a JSONL, CSV or Parquet file")
+    with local(path) as file:
+        yield from _rows_of(file, path, needed)
+
+
+def _rows_of(path: Path, said: Place, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """`said` is how the user called the file, for messages."""
     kind = path.suffix.lower()
     if kind in (".jsonl", ".ndjson", ".json"):
         yield from _json_rows(path)
@@ -111,12 +119,12 @@ def raw_rows(
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             reader = csv.DictReader(file, delimiter="\t" if kind == ".tsv" else ",", strict=False)
             if not set(needed) <= set(reader.fieldnames or ()):
-                raise ManifestError(f"{path} lacks columns: needs {', '.join(needed)}; has {reader.fieldnames}")
+                raise ManifestError(f"{said} lacks columns: needs {', '.join(needed)}; has {reader.fieldnames}")
             yield from _csv_rows(reader)
     elif kind == ".parquet":
-        yield from _parquet_rows(path)
+        yield from _parquet_rows(path, said)
     else:
-        raise ManifestError(f"{path}: expected a name that ends in .jsonl, .csv, .tsv or .parquet")
+        raise ManifestError(f"{said}: expected a name that ends in .jsonl, .csv, .tsv or .parquet")
 
 
 def _csv_rows(reader: csv.DictReader) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -134,7 +142,7 @@ def _csv_rows(reader: csv.DictReader) -> Iterator[tuple[int, dict[str, Any] | st
             yield reader.line_num, fields
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _parquet_rows(path: Path, said: Place) -> Iterator[tuple[int, dict[str, Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -146,7 +154,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 # a NaN is how data frames spell a missing value
                 yield line, {n: v for n, v in fields.items() if not (isinstance(v, float) and math.isnan(v))}
     except (pa.ArrowException, OSError) as error:
-        raise ManifestError(f"{path} is no Parquet file that can be read, after row {line}: {error}") from error
+        raise ManifestError(f"{said} is no Parquet file that can be read, after row {line}: {error}") from error
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -183,7 +191,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON number")
 
 
-def _checked(fields: dict[str, Any], line: int, path: Path) -> Row | str:
+def _checked(fields: dict[str, Any], line: int, path: Place) -> Row | str:
     fields = {name: value for name, value in fields.items() if value is not None and value != ""}
     try:
         video_id = _text(fields, "video_id", required=True)
@@ -282,7 +290,7 @@ def _names(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return names
 
 
-def _location(uri: str, manifest: Path) -> str:
+def _location(uri: str, manifest: Place) -> str:
     if "::" in uri:
         raise ValueError(f"uri {redacted(uri)!r}: '::' chains are refused")
     parts = urlsplit(uri)
@@ -292,11 +300,23 @@ def _location(uri: str, manifest: Path) -> str:
     if scheme in ("gs", "s3"):
         if parts.username or parts.password:
             raise ValueError(f"uri {redacted(uri)!r} holds credentials: leave them to the environment")
-        return uri
+        return str(as_place(uri))
     path = unquote(parts.path) if scheme == "file" else uri
     if "\0" in path or any(len(name.encode()) > MAX_NAME for name in path.split("/")):
         raise ValueError(f"uri {redacted(uri)[:80]!r}... holds a name that no file can have")
-    return os.path.abspath(manifest.parent / path)  # noqa: PTH100 -- touches no file, unlike Path.resolve
+    if isinstance(manifest, StorePath) and not path.startswith("/"):
+        return _beside(manifest, path)
+    return os.path.abspath(path if isinstance(manifest, StorePath) else manifest.parent / path)  # noqa: PTH100 -- touches no file, unlike Path.resolve
+
+
+def _beside(manifest: StorePath, path: str) -> str:
+    """A relative path from a manifest in a store; it stays in the bucket."""
+    scheme, _, folder = str(manifest.parent).partition("://")
+    bucket, _, key = folder.partition("/")
+    found = posixpath.normpath(f"{key}/{path}".lstrip("/"))
+    if found.startswith("..") or found == ".":
+        raise ValueError(f"uri {redacted(path)!r} leads out of the bucket of the manifest")
+    return f"{scheme}://{bucket}/{found}"
 
 
 def redacted(uri: str) -> str:
@@ -339,7 +359,7 @@ def _pane(fields: Mapping[str, Any], number: int) -> Pane:
     return Pane(role=fields["role"], x=x, y=y, w=w, h=h, start_s=start_s, end_s=end_s, confidence=1.0, shape=shape, z=z)
 
 
-def read_overrides(path: Path) -> dict[str, Layout]:
+def read_overrides(path: Place) -> dict[str, Layout]:
     """`--layouts`: JSON Lines of {video_id, panes: [...]}. ManifestError names the line that is wrong."""
     layouts = {}
     for line, fields in raw_rows(path):

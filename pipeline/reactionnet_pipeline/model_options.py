@@ -19,6 +19,7 @@ from types import MappingProxyType
 
 from reactionnet_datasets.sample import canonical_json, escape
 from reactionnet_datasets.shards import file_sha256, write_atomic
+from reactionnet_datasets.stores import Place
 from reactionnet_pipeline.weights import DLIB_FACES, weights_file
 
 AUTO, NONE = "auto", "none"
@@ -261,7 +262,7 @@ def with_digest(found: Found) -> Weights:
 
 
 def checked(
-    found: Sequence[Found], work: Path, devices: Mapping[str, str] = MappingProxyType({})
+    found: Sequence[Found], work: Place, devices: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[dict[str, Weights], list[LeftOut]]:
     """Weights by stage, each tried out once on its device, in a process of its own, and remembered in the work folder.
 

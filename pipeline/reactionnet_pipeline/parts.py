@@ -2,14 +2,15 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.ipc
 
 from reactionnet_datasets.shards import BLOCK, Record, ShardInfo, atomic_file, write_atomic
+from reactionnet_datasets.stores import Place, as_place, local
 
 # `blob` is a file relative to the folder of the part's work
 PART_SCHEMA = pa.schema(
@@ -47,7 +48,7 @@ class ShardRef:
 Late = Callable[[Part], dict[str, list[tuple[str, bytes]]]]
 
 
-def stage_part(folder: Path, name: str, clip_id: str, split: str, records: Iterable[Record]) -> Part:
+def stage_part(folder: Place, name: str, clip_id: str, split: str, records: Iterable[Record]) -> Part:
     """Put the members of a clip's records into `folder/name-{sha12}.blob` and `folder/name.part`."""
     rows: list[tuple[str, str, int, int]] = []
     place, digest = 0, hashlib.sha256()
@@ -63,7 +64,7 @@ def stage_part(folder: Path, name: str, clip_id: str, split: str, records: Itera
     return write_part_index(folder, f"{name}.part", clip_id, split, members)
 
 
-def write_part_index(folder: Path, index: str, clip_id: str, split: str, rows: Sequence[Member]) -> Part:
+def write_part_index(folder: Place, index: str, clip_id: str, split: str, rows: Sequence[Member]) -> Part:
     """A part from its members: those of one record stand together, in tar order."""
     sink = pa.BufferOutputStream()
     columns = list(zip(*rows, strict=True))
@@ -76,7 +77,7 @@ def write_part_index(folder: Path, index: str, clip_id: str, split: str, rows: S
 
 def part_rows(part: Part) -> Iterator[dict]:
     """Where a part's members lie: key, suffix, blob, offset, size, in tar order."""
-    with pa.memory_map(str(Path(part.folder) / part.index)) as source:
+    with local(as_place(part.folder) / part.index) as file, pa.memory_map(str(file)) as source:
         for batch in pa.ipc.open_file(source).read_all().to_batches():
             yield from batch.to_pylist()
 
@@ -87,20 +88,21 @@ class StagedFiles:
     OSError where a file is shorter than its row says.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Place):
         self._folder = folder
         self._files: dict[str, BinaryIO] = {}
+        self._stack = ExitStack()
 
     def __enter__(self) -> Callable[[Mapping[str, Any]], bytes]:
         return self._read
 
     def __exit__(self, *_: object) -> None:
-        for file in self._files.values():
-            file.close()
+        self._stack.close()
 
     def _read(self, row: Mapping[str, Any]) -> bytes:
         if row["blob"] not in self._files:
-            self._files[row["blob"]] = (self._folder / row["blob"]).open("rb")
+            file = self._stack.enter_context(local(self._folder / row["blob"]))
+            self._files[row["blob"]] = self._stack.enter_context(file.open("rb"))
         self._files[row["blob"]].seek(row["offset"])
         data = self._files[row["blob"]].read(row["size"])
         if len(data) != row["size"]:
@@ -108,17 +110,11 @@ class StagedFiles:
         return data
 
 
-def read_staged(folder: Path, row: Mapping[str, Any]) -> bytes:
-    """One staged member."""
-    with StagedFiles(folder) as read:
-        return read(row)
-
-
 def read_records(parts: Sequence[Part], late: Late | None) -> Iterator[Record]:
     """The parts' records in order; what comes late (labels, captions, ids) stands first in each."""
     for part in parts:
         extra = late(part) if late else {}
-        with StagedFiles(Path(part.folder)) as read:
+        with StagedFiles(as_place(part.folder)) as read:
             key, members = None, []
             for row in part_rows(part):
                 if row["key"] != key:

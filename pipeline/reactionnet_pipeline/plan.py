@@ -13,6 +13,7 @@ from typing import Any
 from reactionnet_datasets.sample import canonical_json
 from reactionnet_datasets.shards import MANIFEST, file_sha256, write_atomic
 from reactionnet_datasets.splits import LOCK, SPLITS, Assignment, Member, assign, hash_of, write_lock
+from reactionnet_datasets.stores import Place
 from reactionnet_pipeline import admitted
 from reactionnet_pipeline.cache import fingerprint, library_versions
 from reactionnet_pipeline.config import Config, stage_versions
@@ -38,9 +39,9 @@ class Plan:
 
 
 def make_plan(
-    sources: Path,
+    sources: Place,
     gate: Gate,
-    layouts: Path | None,
+    layouts: Place | None,
     ratio: tuple[float, float, float],
     disjoint: str,
     lock: dict[str, str],
@@ -178,7 +179,7 @@ def inputs_digest(
     return digest.hexdigest()
 
 
-def nothing_to_do(out: Path, work: Path, digest: str) -> bool:
+def nothing_to_do(out: Place, work: Place, digest: str) -> bool:
     """Whether what is published was made from just these inputs, and is all there."""
     try:
         built = json.loads((work / BUILT).read_bytes())
@@ -194,12 +195,12 @@ def all_versions() -> dict[str, str]:
     return {"reactionnet": version("reactionnet"), **library_versions()}
 
 
-def note_built(out: Path, work: Path, digest: str) -> None:
+def note_built(out: Place, work: Place, digest: str) -> None:
     """Remember what the published data set was made from."""
     write_atomic(work / BUILT, canonical_json({"inputs": digest, "dataset": file_sha256(out / MANIFEST)}))
 
 
-def write_plan(made: Plan, work: Path) -> None:
+def write_plan(made: Plan, work: Place) -> None:
     """Put on file what the workers and the publisher need of the plan."""
     admitted.write_rows(work, made.rows, made.assignment.split_of)
     write_atomic(work / "plan" / LOCK, write_lock(made.assignment.lock))

@@ -8,6 +8,7 @@ import numpy as np
 import simplejpeg
 
 from reactionnet_datasets.shards import write_atomic
+from reactionnet_datasets.stores import Place
 from reactionnet_pipeline.records import STIMULUS, Layout
 from reactionnet_pipeline.video import VideoInfo, sample_frames, whole
 
@@ -15,7 +16,9 @@ SIDE = 400
 COLOURS = {STIMULUS: (80, 160, 255), "reaction": (255, 190, 60), "face": (90, 230, 120)}
 
 
-def draw(path: Path, info: VideoInfo, layout: Layout, faces: Mapping[int, Sequence[Mapping]], stem: Path) -> str | None:
+def draw(
+    path: Path, info: VideoInfo, layout: Layout, faces: Mapping[int, Sequence[Mapping]], stem: Place
+) -> str | None:
     """Write `{stem}.preview.jpg` of the frame that `faces` names; its file name, None where it does not decode."""
     (frame, rows), *_ = faces.items()
     view = whole(info, SIDE)

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +17,8 @@ import pyarrow.parquet as pq
 from reactionnet_datasets.sample import canonical_json
 from reactionnet_datasets.shards import read_manifest, write_atomic, write_manifest
 from reactionnet_datasets.splits import LOCK, SPLITS
-from reactionnet_datasets.tables import make_table, schema_of, write_part
+from reactionnet_datasets.stores import Place, as_place, files_below, local
+from reactionnet_datasets.tables import make_table, read_part, schema_of, write_part
 from reactionnet_datasets.tabulate import TableParts
 from reactionnet_pipeline import admitted
 from reactionnet_pipeline.demographics import Estimated
@@ -51,6 +51,7 @@ class Settings:
     max_loss: float
     facts: str
     key_frames: tuple[tuple[str, int], ...] = ()
+    replacing: str | None = None  # in a store: the version of `dataset.json` when the build began
 
 
 Arrival = Tabulated | VideoDone | Estimated | DeadLetter
@@ -58,7 +59,7 @@ Arrival = Tabulated | VideoDone | Estimated | DeadLetter
 
 def publish(arrivals: Iterable[Arrival], settings: Settings) -> dict[str, Any]:
     """Publish what was built, or say in WORK/result.json that too much was lost. Raises where counts do not balance."""
-    root, work = Path(settings.root), Path(settings.work)
+    root, work = as_place(settings.root), as_place(settings.work)
     everything = list(arrivals)
     shards = [arrival for arrival in everything if isinstance(arrival, Tabulated)]
     videos = [arrival for arrival in everything if isinstance(arrival, VideoDone)]
@@ -82,7 +83,7 @@ def publish(arrivals: Iterable[Arrival], settings: Settings) -> dict[str, Any]:
         write_atomic(root / DEAD_LETTERS, all_letters)
         content["dead_letters"] = {"sha256": hashlib.sha256(all_letters).hexdigest(), "lines": all_letters.count(b"\n")}
         before = _listed(root)
-        result["dataset_sha256"] = write_manifest(root, content)
+        result["dataset_sha256"] = write_manifest(root, content, settings.replacing)
         _remove_unlisted(root, before | files_of(content))
     write_atomic(work / RESULT, canonical_json(result))
     return result
@@ -102,7 +103,7 @@ def _balance(expected: set[str], videos: list[VideoDone], letters: list[DeadLett
     return {"admitted": len(expected), "built": len(built), "lost": len(dead)}
 
 
-def _merged_letters(root: Path, work: Path, settings: Settings, letters: list[DeadLetter]) -> bytes:
+def _merged_letters(root: Place, work: Place, settings: Settings, letters: list[DeadLetter]) -> bytes:
     """The letters of this run, those of the manifest and the gate, and of other splits those that were published."""
     others = []
     gate = [json.loads(line) for line in (work / "plan" / DEAD_LETTERS).read_bytes().splitlines()]
@@ -121,8 +122,8 @@ def _merged_letters(root: Path, work: Path, settings: Settings, letters: list[De
 
 
 def _content(
-    root: Path,
-    work: Path,
+    root: Place,
+    work: Place,
     settings: Settings,
     shards: list[Tabulated],
     videos: list[VideoDone],
@@ -151,7 +152,7 @@ def _content(
             "frames": sum(s.parts.num_frames for s in here),
             "records": sum(s.shard.info.records for s in here),
             "lost": _lost(work, split, letters),
-            "key_frames": pq.read_metadata(root / tables["key_frames"][0]).num_rows,
+            "key_frames": _num_rows(root / tables["key_frames"][0]),
         }
     old = _old_splits(root)
     merged = {split: splits.get(split) or old.get(split) for split in SPLITS if split in splits or split in old}
@@ -163,13 +164,18 @@ def _content(
     }
 
 
-def _key_frames(root: Path, split: str, parts: list[str], num: int) -> str:
+def _num_rows(part: Place) -> int:
+    with local(part) as file:
+        return pq.read_metadata(file).num_rows
+
+
+def _key_frames(root: Place, split: str, parts: list[str], num: int) -> str:
     """The table of the split's key frames; its candidates are read one part of `frames` after another."""
     columns = schema_of("key_frames").names
 
     def candidates() -> Iterator[dict[str, Any]]:
         for part in parts if num else ():
-            rows = pq.read_table(root / part, columns=columns).to_pylist()
+            rows = read_part(root, part, columns).to_pylist()
             for clip_id, of_clip in groupby(sorted(rows, key=_clip_of), key=_clip_of):
                 yield from key_frame_candidates(clip_id, list(of_clip))
 
@@ -181,12 +187,12 @@ def _clip_of(row: Mapping[str, Any]) -> str:
     return row["clip_id"]
 
 
-def _lost(work: Path, split: str, letters: list[DeadLetter]) -> dict[str, int]:
+def _lost(work: Place, split: str, letters: list[DeadLetter]) -> dict[str, int]:
     codes = [x.code for x in letters if not x.kept and admitted.find_row(work, x.video_id)["split"] == split]
     return dict(sorted(Counter(str(code) for code in codes).items()))
 
 
-def _old_splits(root: Path) -> dict[str, Any]:
+def _old_splits(root: Place) -> dict[str, Any]:
     try:
         return read_manifest(root)["splits"]
     except (FileNotFoundError, ValueError):
@@ -233,7 +239,7 @@ class _Seen:
 
 
 def _video_tables(
-    work: Path, settings: Settings, split: str, videos: list[VideoDone], estimated: Mapping[str, Estimated]
+    work: Place, settings: Settings, split: str, videos: list[VideoDone], estimated: Mapping[str, Estimated]
 ) -> dict[str, pa.Table]:
     """The tables of a split's videos and people, from one summary after another."""
     tables = {name: _Growing(name) for name in ("layouts", "sources", "subjects", "captions")}
@@ -290,7 +296,7 @@ def _source_row(summary: Mapping[str, Any], row: Mapping[str, Any], dataset: str
     }
 
 
-def _estimates(work: Path, estimated: Estimated | None) -> dict[str, Any]:
+def _estimates(work: Place, estimated: Estimated | None) -> dict[str, Any]:
     """Columns of a subject's demographics; none where the stage was left out or failed."""
     if estimated is None or estimated.file is None:
         return {}
@@ -321,28 +327,29 @@ def files_of(content: Mapping[str, Any]) -> set[str]:
     return files
 
 
-def _listed(root: Path) -> set[str]:
+def _listed(root: Place) -> set[str]:
     try:
         return files_of(read_manifest(root))
     except (FileNotFoundError, ValueError):
         return set()
 
 
-def _remove_unlisted(root: Path, listed: set[str]) -> None:
+def _remove_unlisted(root: Place, listed: set[str]) -> None:
     """Delete what neither this manifest nor the one just replaced lists: that one may still have readers."""
     for folder in ("shards", "tables"):
-        for path in (root / folder).rglob("*"):
-            if path.is_file() and path.relative_to(root).as_posix() not in listed:
-                path.unlink()
+        for name in files_below(root / folder):
+            if f"{folder}/{name}" not in listed:
+                (root / folder / name).unlink(missing_ok=True)
 
 
-def published_files_exist(root: Path) -> bool:
+def published_files_exist(root: Place) -> bool:
     """Whether everything that `dataset.json` lists is there, by name and, for shards, by size."""
     try:
         content = read_manifest(root)
     except (FileNotFoundError, ValueError):
         return False
-    if not all((root / name).is_file() for name in files_of(content)):
-        return False
+    found = {
+        f"{folder}/{name}": size for folder in ("shards", "tables") for name, size in files_below(root / folder).items()
+    }
     shards = [shard for split in content["splits"].values() for shard in split["shards"]]
-    return all((root / shard["path"]).stat().st_size == shard["num_bytes"] for shard in shards)
+    return files_of(content) <= found.keys() and all(found[shard["path"]] == shard["num_bytes"] for shard in shards)

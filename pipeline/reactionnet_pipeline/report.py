@@ -5,16 +5,14 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from reactionnet_datasets.sample import canonical_json
 from reactionnet_datasets.sample import escape as escape_name
 from reactionnet_datasets.shards import MANIFEST, read_manifest, write_atomic
+from reactionnet_datasets.stores import Place
 from reactionnet_datasets.subject_counts import ATTRIBUTES
-from reactionnet_datasets.tables import read_table
+from reactionnet_datasets.tables import read_part, read_table
 from reactionnet_pipeline.annotation_report import annotation_section
 from reactionnet_pipeline.demographic_report import (
     demographic_facts,
@@ -41,8 +39,8 @@ th { border-bottom: 2px solid #ccd3dc } td { border-bottom: 1px solid #e6eaef } 
 
 
 def write_report(
-    out: Path,
-    work: Path,
+    out: Place,
+    work: Place,
     splits: Sequence[str],
     facts: Mapping[str, Any],
     refused: int,
@@ -75,23 +73,23 @@ def write_report(
     write_atomic(out / "report.html", page.encode())
 
 
-def _sources(out: Path, content: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _sources(out: Place, content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The published sources of all splits."""
     parts = [part for entry in content["splits"].values() for part in entry["tables"]["sources"]]
     return read_table(out, "sources", parts).select(["stimulus_scene", "sub_scene", "clips", "frames"]).to_pylist()
 
 
-def _subjects(out: Path, content: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _subjects(out: Place, content: Mapping[str, Any]) -> list[dict[str, Any]]:
     parts = [part for entry in content["splits"].values() for part in entry["tables"].get("subjects", ())]
     return read_table(out, "subjects", parts).select(["crops", *ATTRIBUTES]).to_pylist()
 
 
-def _summaries(work: Path, out: Path, content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _summaries(work: Place, out: Place, content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The work folder's summaries of the first published videos, each with its preview as a data address."""
     shown = 0
     for split, entry in content["splits"].items():
         for part in entry["tables"]["sources"]:
-            for row in pq.read_table(out / part, columns=["video_id", "title"]).to_pylist():
+            for row in read_part(out, part, ["video_id", "title"]).to_pylist():
                 if shown >= MAX_CARDS:
                     return
                 name = f"{escape_name(row['video_id'])}-{'[0-9a-f]' * 16}.summary.json"
@@ -104,7 +102,7 @@ def _summaries(work: Path, out: Path, content: Mapping[str, Any]) -> Iterator[di
                     yield {**summary, "split": split, "title": row["title"]}
 
 
-def _changed(path: Path) -> int:
+def _changed(path: Place) -> int:
     return path.stat().st_mtime_ns
 
 

@@ -1,10 +1,10 @@
 """Stage 2: cut a laid-out source into stretches of about a minute that are decoded independently of one another."""
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
+from reactionnet_datasets.stores import as_place
 from reactionnet_pipeline.ingest import load_info
 from reactionnet_pipeline.layout_files import load_layout
 from reactionnet_pipeline.records import REACTION, LaidOut, Segment
@@ -16,7 +16,7 @@ def plan_segments(laid_out: LaidOut, length_s: float) -> list[Segment]:
 
     Spans without a reaction pane are left out: there is no face to follow.
     """
-    info, layout = load_info(laid_out.ingested.probe), load_layout(Path(laid_out.layout))
+    info, layout = load_info(laid_out.ingested.probe), load_layout(as_place(laid_out.layout))
     segments = []
     for span, (start_s, end_s, panes) in enumerate(layout.spans()):
         if not any(pane.role == REACTION for pane in panes):

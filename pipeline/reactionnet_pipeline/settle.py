@@ -4,16 +4,17 @@ Runs where a manifest does not name every subject. What it decides lies in WORK/
 the split lock; its path is what the graph waits for.
 """
 
+import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from reactionnet_datasets.shards import write_atomic
 from reactionnet_datasets.splits import LOCK, Member, assign, write_lock
+from reactionnet_datasets.stores import Place, as_place
 from reactionnet_pipeline import admitted
 from reactionnet_pipeline.embeddings import Embedded
 from reactionnet_pipeline.identity import CUTS, Config, Curated, Face, Known, identify, read_curated
@@ -28,11 +29,11 @@ class Settled:
     known: Known
 
 
-def settle(embedded: Iterable[Embedded], work: Path, config: Config, engine: str) -> str:
+def settle(embedded: Iterable[Embedded], work: Place, config: Config, engine: str) -> str:
     """Cluster, split anew with what the clusters tie together, and put both on file. Returns the file's path."""
     files = {one.video_id: one.file for one in embedded if one.file}
     faces = [face for video_id in sorted(files) for face in read_faces(work, video_id, files[video_id])]
-    curated = read_curated(Path(config.curated)) if config.curated else Curated()
+    curated = read_curated(as_place(config.curated)) if config.curated else Curated()
     known = identify(faces, curated, config.cut if config.cut is not None else CUTS[engine]) if faces else {}
     plan = json.loads((work / admitted.MEMBERS).read_bytes())
     members = [
@@ -61,7 +62,7 @@ def _subject_ties(known: Known | None, ties: Sequence[str]) -> Iterator[str]:
             yield f"subject:{subject}"
 
 
-def settled_of(work: Path, video_id: str) -> Settled:
+def settled_of(work: Place, video_id: str) -> Settled:
     """What was decided about a video."""
     row: Any = admitted.settled_row(work, video_id)
     chains = tuple(tuple(names) for names in row["known"]["chains"])
@@ -69,9 +70,9 @@ def settled_of(work: Path, video_id: str) -> Settled:
     return Settled(split=row["split"], conflict=row["conflict"], known=known)
 
 
-def read_faces(work: Path, video_id: str, file: str) -> Iterator[Face]:
+def read_faces(work: Place, video_id: str, file: str) -> Iterator[Face]:
     """The tracks of one video as `EmbedFaces` left them."""
-    with np.load(work / file, allow_pickle=False) as saved:
+    with np.load(io.BytesIO((work / file).read_bytes()), allow_pickle=False) as saved:
         content = {name: saved[name] for name in saved.files}
     for place, chain in enumerate(content["chain"].tolist()):
         crops = int(content["crops"][place])

@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import apache_beam as beam
 
@@ -26,11 +25,12 @@ from reactionnet_datasets.shards import (
     write_atomic,
     write_shard,
 )
+from reactionnet_datasets.stores import Place, StorePath, as_place
 from reactionnet_pipeline.parts import Late, Part, ShardRef, read_records
 
 
 def write_parts(
-    keyed: tuple[tuple[str, int], Iterable[Part]], root: Path, late: Late | None, done: Path | None
+    keyed: tuple[tuple[str, int], Iterable[Part]], root: Place, late: Late | None, done: Place | None
 ) -> ShardRef:
     """Write one shard from its parts, or find it written: `done` is a folder of markers of what has been."""
     (split, number), unordered = keyed
@@ -39,8 +39,7 @@ def write_parts(
     marker = done / f"{split}-{number:05d}-{plan[:16]}.json" if done else None
     if marker and marker.exists():
         info = ShardInfo(**json.loads(marker.read_bytes()))
-        tar, index = root / info.path, root / info.index
-        if tar.exists() and tar.stat().st_size == info.num_bytes and index.exists() and file_sha256(tar) == info.sha256:
+        if _is_whole(root, info):
             return ShardRef(split=split, number=number, info=info)
     info = write_shard(root, f"{split}-{number:05d}", read_records(parts, late))
     if marker:
@@ -48,10 +47,17 @@ def write_parts(
     return ShardRef(split=split, number=number, info=info)
 
 
+def _is_whole(root: Place, info: ShardInfo) -> bool:
+    """Whether a shard lies there as it was written. A store keeps what it took, so there its name and size are enough."""
+    tar, index = root / info.path, root / info.index
+    whole = tar.exists() and tar.stat().st_size == info.num_bytes and index.exists()
+    return whole and (isinstance(tar, StorePath) or file_sha256(tar) == info.sha256)
+
+
 def _plan(parts: Sequence[Part], late: Late | None) -> str:
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(file_sha256(Path(part.folder) / part.index).encode())
+        digest.update(file_sha256(as_place(part.folder) / part.index).encode())
         for key, members in (late(part) if late else {}).items():
             digest.update(key.encode())
             for suffix, data in members:
@@ -86,5 +92,6 @@ class WriteToWebDataset(beam.PTransform):
             parts
             | "ToBucket" >> beam.Map(_to_bucket, beam.pvalue.AsDict(num_bytes), self.target_bytes)
             | "Group" >> beam.GroupByKey()
-            | "Write" >> beam.Map(write_parts, Path(self.root), self.late, Path(self.done) if self.done else None)
+            | "Write"
+            >> beam.Map(write_parts, as_place(self.root), self.late, as_place(self.done) if self.done else None)
         )

@@ -9,9 +9,10 @@ import av
 import numpy as np
 
 from reactionnet_datasets.shards import atomic_file
+from reactionnet_datasets.stores import Place
 from reactionnet_pipeline.cache import cached, fingerprint, library_versions
 from reactionnet_pipeline.errors import Code, SourceError
-from reactionnet_pipeline.ingest import load_info
+from reactionnet_pipeline.ingest import load_info, source_file
 from reactionnet_pipeline.records import Ingested
 from reactionnet_pipeline.video import DEMUX_ERRORS, FORMATS, open_video
 
@@ -20,20 +21,20 @@ RATE = 16_000
 GAP_S = 0.1  # a longer hole between time stamps is a hole in the sound, filled with silence and recorded
 
 
-def resample_sound(ingested: Ingested, work: Path) -> str | None:
+def resample_sound(ingested: Ingested, work: Place) -> str | None:
     """File of raw little-endian int16 samples, or None where the source has no sound that decodes."""
     info = load_info(ingested.probe)
     if not info.has_audio:
         return None
     key = fingerprint(stage="sound", version=VERSION, content=ingested.sha256, av=library_versions()["av"])
     name = ingested.source.video_id
-    found = cached(work, "sound", name, key, lambda stem: _resample(Path(ingested.path), stem, info.end_s))
+    found = cached(work, "sound", name, key, lambda stem: _resample(ingested, stem, info.end_s))
     return str(work / "sound" / found["file"]) if found["samples"] else None
 
 
-def _resample(path: Path, stem: Path, end_s: float) -> dict:
+def _resample(ingested: Ingested, stem: Place, end_s: float) -> dict:
     samples, gaps = 0, []
-    with open_video(path) as container, atomic_file(stem.parent) as (file, naming):
+    with source_file(ingested) as path, open_video(path) as container, atomic_file(stem.parent) as (file, naming):
         start_s = (container.start_time or 0) / av.time_base
         stream = container.streams.audio[0]
         stream.codec_context.thread_count = 1
@@ -102,7 +103,7 @@ def sound_of_file(path: Path) -> Iterator[bytes]:
                 yield piece.to_ndarray().reshape(-1).astype("<i2").tobytes()
 
 
-def read_sound(file: str, start_s: float, end_s: float) -> np.ndarray:
+def read_sound(file: Path, start_s: float, end_s: float) -> np.ndarray:
     """Samples from `start_s` up to `end_s`, int16; fewer than asked for where the sound ends before."""
     first, stop = round(start_s * RATE), round(end_s * RATE)
     return np.fromfile(file, "<i2", count=max(stop - first, 0), offset=2 * first)

@@ -7,13 +7,13 @@ the frame is shown, not that it is the subject's own.
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from reactionnet_datasets.sample import Label
 from reactionnet_datasets.shards import file_sha256, write_atomic
+from reactionnet_datasets.stores import Place, as_place, local
 from reactionnet_pipeline import sound
 from reactionnet_pipeline.cache import cached, fingerprint
 from reactionnet_pipeline.weights import FILES, weights_file
@@ -72,15 +72,15 @@ def voice_spans(probability: np.ndarray) -> list[tuple[float, float]]:
     return [(start, end) for start, end in spans if end - start >= MIN_VOICE_S]
 
 
-def find_voice(video_id: str, sound_file: str, work: Path) -> np.ndarray:
+def find_voice(video_id: str, sound_file: str | Place, work: Place) -> np.ndarray:
     """Voice of a source's sound, spans as (N, 2) seconds; kept in the work folder."""
     model = file_sha256(weights_file(*FILES["Silero voice activity"]))
-    key = fingerprint(stage="voice", version=VERSION, sound=Path(sound_file).name, model=model)
+    key = fingerprint(stage="voice", version=VERSION, sound=as_place(sound_file).name, model=model)
 
-    def find(stem: Path) -> dict[str, Any]:
-        spans = np.array(voice_spans(voice_probability(np.memmap(sound_file, "<i2", mode="r"))), np.float64).reshape(
-            -1, 2
-        )
+    def find(stem: Place) -> dict[str, Any]:
+        with local(as_place(sound_file)) as file:
+            found = voice_spans(voice_probability(np.memmap(file, "<i2", mode="r")))
+        spans = np.array(found, np.float64).reshape(-1, 2)
         name = stem.name + ".spans"
         write_atomic(stem.with_name(name), spans.tobytes())
         return {"spans": name}
