@@ -154,7 +154,7 @@ class Estimate:
 def estimate_build(
     rows: Sequence[Row], config: Config, models: Sequence[Found | LeftOut], prices: Prices, workers: int, seed: int = 0
 ) -> Estimate:
-    """Read headers, try some sources, and take both to all rows. ValueError where not one source can be tried."""
+    """Read headers, try some sources, and take both to all rows. ValueError where not one source can be opened."""
     chosen = sample(rows, SAMPLE, seed)
     headers, letters = [], {}
     for row in chosen:
@@ -162,6 +162,8 @@ def estimate_build(
             headers.append(read_header(row))
         except SourceError as error:
             letters[row.video_id] = str(error)
+    if not headers:
+        raise ValueError(_nothing(len(chosen), letters))
     embedding = next((one for one in models if isinstance(one, Found) and one.stage == "embeddings"), None)
     weights = with_digest(embedding) if embedding else None
     start_up = StartUp(imports_s=_imports_s(), models_s=call_isolated(load_models, (), TRIAL_LIMIT_S))
@@ -182,9 +184,6 @@ def estimate_build(
             trials.append(trial)
             if trial.code:
                 letters[row.video_id] = trial.code
-    if not trials:
-        first = "; ".join(f"{name}: {why}" for name, why in list(letters.items())[:3])
-        raise ValueError(f"nothing to estimate from: none of {len(chosen)} sources can be opened ({first})")
     found = Models(
         devices={one.stage: getattr(config, one.stage).device for one in models if isinstance(one, Found)},
         left_out={one.stage: one.reason for one in models if isinstance(one, LeftOut)},
@@ -192,6 +191,11 @@ def estimate_build(
     people = len({name for row in rows for name in row.subject_ids}) + sum(not row.subject_ids for row in rows)
     crops = {"demographics": people * config.demographics.crops, "embeddings": config.embeddings.crops}
     return extrapolate(headers, trials, len(rows), len(chosen), start_up, found, crops, prices, workers, letters)
+
+
+def _nothing(sampled: int, letters: Mapping[str, str]) -> str:
+    first = "; ".join(f"{name}: {why}" for name, why in list(letters.items())[:3])
+    return f"nothing to estimate from: none of {sampled} sources can be opened ({first})"
 
 
 def _timed_trial(row: Row, config: Config, where: Path, weights: Weights | None) -> tuple[Trial, float]:

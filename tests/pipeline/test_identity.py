@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 from reactionnet_datasets.splits import Member
 from reactionnet_pipeline import admitted
 from reactionnet_pipeline.embeddings import Embedded
-from reactionnet_pipeline.identity import Config, Curated, Face, identify, pair_scores, read_curated
+from reactionnet_pipeline.identity import (
+    BLOCK,
+    NEVER,
+    SAME_PLACE,
+    Config,
+    Curated,
+    Face,
+    _distances,
+    _near,
+    identify,
+    pair_scores,
+    read_curated,
+)
 from reactionnet_pipeline.settle import settle, settled_of
 
 CUT = 0.45
@@ -152,3 +164,33 @@ def test_splits_follow_from_faces_and_a_locked_face_is_not_moved(tmp_path):
     settle(both, tmp_path, Config(cut=0.4), "dlib")
     assert {video: settled_of(tmp_path, video).split for video in videos} == {v: first[v].split for v in videos}
     assert "would join groups locked in" in settled_of(tmp_path, "g").conflict
+
+
+def test_pairs_are_the_same_block_by_block():
+    rng = np.random.default_rng(0)
+    vector_UD = rng.random((BLOCK + 60, 3))
+    has_U = rng.random(len(vector_UD)) < 0.5
+    blocks = [_near(vector_UD, has_U, low, right, 0.05) for low, right in [(0, 0), (0, BLOCK), (BLOCK, BLOCK)]]
+    found = {(int(a), int(b)) for part in blocks for a, b in zip(*part, strict=True)}
+    distance_UU = np.linalg.norm(vector_UD[:, None] - vector_UD[None], axis=2)
+    wanted = np.argwhere((distance_UU < 0.05) & has_U[:, None] & has_U[None])
+    assert found == {(int(a), int(b)) for a, b in wanted if a < b}
+    assert len(found) > 100
+
+
+def test_what_is_known_beside_the_vectors_is_put_into_the_distances():
+    vector_MD = np.array([[0.0], [1.0], [2.0], [4.0]])
+    members = np.array([3, 5, 8, 9])
+    people_U = [set() for _ in range(10)]
+    people_U[3], people_U[8], people_U[9] = {"a#1"}, {"a#1", "b#1"}, {"b#1"}
+    subject_U = [None] * 10
+    subject_U[5], subject_U[9] = "ann", "bob"
+    found = _distances(vector_MD, members, people_U, subject_U, {3: [5, 7]})
+    # in scipy's order: 3-5, 3-8, 3-9, 5-8, 5-9, 8-9
+    assert found.tolist() == [NEVER, 2 * SAME_PLACE, 4, 1, NEVER, 2 * SAME_PLACE]
+
+
+def test_more_tracks_than_memory_holds_are_refused_by_name():
+    many = 2_000_000
+    with pytest.raises(ValueError, match=r"2,000,000 tracks look so much alike .* 32000\.0 GB.*identity\.cut"):
+        _distances(np.zeros((1, 1)), np.arange(many), [], [], {})
