@@ -13,6 +13,7 @@ import simplejpeg
 from PIL import Image
 
 from reactionnet_datasets.augment import View
+from reactionnet_datasets.jpeg import decode_jpeg
 from reactionnet_datasets.storage import ShardError
 
 MAX_SIDE = 16384
@@ -58,9 +59,9 @@ def _decode_jpeg(
     expected = size if factor == 1 else (-(-size[0] // factor), -(-size[1] // factor))
     try:
         if factor == 1:
-            picture = simplejpeg.decode_jpeg(data, "RGB", buffer=buffer)
+            picture = decode_jpeg(data, "RGB", buffer=buffer)
         else:
-            picture = simplejpeg.decode_jpeg(data, "RGB", False, False, *expected, factor, buffer=buffer)
+            picture = decode_jpeg(data, "RGB", False, False, *expected, factor, buffer=buffer)
     except ValueError as error:
         found = picture_size(data, name)
         if found != size:

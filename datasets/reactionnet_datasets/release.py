@@ -58,7 +58,7 @@ class Release:
 
     def __init__(self, root: Path):
         self.root = root
-        self._below = os.path.join(root, "")
+        self._below = f"{root / '_'}"[:-1]  # with a separator at its end, whatever ROOT is
         self.missing: list[str] = []
         self.notes: dict[str, Noted] = {}
         self.refused: list[str] = []

@@ -31,7 +31,7 @@ MAX_ESCAPED_ID = 64
 
 MASKS = ("valid", "not_annotated", "uncodable", "invalid_code", "withheld", "rule_gave_none")
 
-_CLEAN = re.compile(r"[A-Za-z0-9-]")
+_UNCLEAN = re.compile(rb"[^A-Za-z0-9-]")
 _KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -40,7 +40,7 @@ def escape(text: str) -> str:
 
     WebDataset splits a member's name at its first dot, so a dot in a key would merge all samples of a video.
     """
-    return "".join(chr(b) if _CLEAN.fullmatch(chr(b)) else f"_{b:02x}" for b in text.encode())
+    return _UNCLEAN.sub(lambda byte: b"_%02x" % ord(byte[0]), text.encode()).decode()
 
 
 def unescape(text: str) -> str:
