@@ -115,13 +115,15 @@ def _published() -> Iterator[tuple[str, Config, Recipe]]:
         config = Config(task="pretrain", size=size)
         name = "pretrain" if size == "base" else "pretrain_large"
         note = "262 million faces of five sets; the ViT's size is not stated"
-        yield name, config, _recipe(config, (_pretraining(),), dataset="affectnet", table_row="Section 4.3", note=note)
+        yield name, config, _recipe(
+            config, (_pretraining(),), dataset="affectnet", test_split="val", table_row="Section 4.3", note=note
+        )  # fmt: skip
     for task, (row, values) in _OFFICIAL.items():
         config = Config(task=task, text=CLIP if task == "emi" else "none")
         split = {"au": "au", "expr": "expr", "va": "va"}.get(task, "")
         given: dict[str, Any] = {"dataset": DATA[task], "start": "pretrain", "note": _EXTRA.get(task, "")}
         yield task, config, _recipe(
-            config, _stages(config), table_row=row, published=values, split_task=split, **given
+            config, _stages(config), table_row=row, published=values, split_task=split, test_split="val", **given
         )  # fmt: skip
         if task in _FOLDS:
             folds_row, percents = _FOLDS[task]
@@ -132,8 +134,8 @@ def _published() -> Iterator[tuple[str, Config, Recipe]]:
             )  # fmt: skip
     adapted = Config(task="emi", text=CLIP, lora_rank=8)
     yield "emi_lora", adapted, _recipe(
-        adapted, _stages(adapted), dataset=DATA["emi"], start="pretrain", table_row="Section 3.1, LoRA as adapters",
-        note="the paper's LoRA is no text encoder; rank 8 is ours",
+        adapted, _stages(adapted), dataset=DATA["emi"], start="pretrain", test_split="val",
+        table_row="Section 3.1, LoRA as adapters", note="the paper's LoRA is no text encoder; rank 8 is ours",
     )  # fmt: skip
 
 

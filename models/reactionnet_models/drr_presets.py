@@ -86,6 +86,7 @@ _PROTOCOLS: dict[str, dict[str, Any]] = {
     "bp4d_plus": {"protocol": "bp4dplus-4fold", "folds": (1, 2, 3, 4)},
     "mmi": {"protocol": "mmi-10fold-ours-v1", "folds": tuple(range(1, 11))},
     "bu3dfe": {"protocol": "bu3dfe-10fold-ours-v1", "folds": tuple(range(1, 11))},
+    "affectnet": {"test_split": "val"},  # its test set was never given away
 }
 _ROWS_3: dict[str, tuple[str, tuple[float, ...]]] = {
     "resnet18": ("ResNet-18", (59.8, 53.9, 47.2, 53.3, 57.4, 52.2, 56.5, 57.2, 54.7)),

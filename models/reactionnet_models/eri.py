@@ -460,7 +460,7 @@ _NOTE = {
 RECIPES: dict[str, Recipe] = {
     **{
         name: _recipe(
-            _VARIANTS[name], dataset="hume_reaction", table_row=row, published={"pearson": value},
+            _VARIANTS[name], dataset="hume_reaction", table_row=row, published={"pearson": value}, test_split="val",
             note=_NOTE.get(_VARIANTS[name].branch, _NOTE["fused"] if _VARIANTS[name].branch == "video" else ""),
         )
         for name, (row, value) in _ROWS.items()

@@ -4,8 +4,6 @@ Real importer, real recipe (labels, rules, protocol, fold, fields, stages); the 
 """
 
 import json
-import math
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,21 +17,9 @@ from fake.printed import draw
 from fake.rafdb import write_rafdb
 from reactionnet_datasets import import_cli
 from reactionnet_datasets.doctor import published_frames
-from reactionnet_models import aar, cage, catalogue, evaluate, predict, pretrained, train
+from reactionnet_models import aar, cage, evaluate, predict, pretrained
 from reactionnet_models.data import Data, open_split
-from reactionnet_models.settings import apply_settings
-
-TINY = {
-    "aar": ("crop=32", "aligned=36", "c=1", "delta=0.5", "embedding=2", "attention.epochs=1", "attention.batch_size=4"),
-    "cage": ("encoder=tiny", "weights=none", "image_size=32", "all.epochs=1", "all.batch_size=8"),
-}
-RELATION = ("relation.epochs=1", "relation.batch_size=2", "relation.window=4", "relation.stride=4", "relation.views=1")
-
-
-def call(app, *arguments: str) -> str:
-    result = CliRunner().invoke(app, list(map(str, arguments)))
-    assert result.exit_code == 0, f"{arguments}: {result.output}\n{result.exception!r}"
-    return result.output
+from recipe_checks import call, judged, run, untrained
 
 
 def imported(name: str, folder: Path, shared: Path | None = None) -> Path:
@@ -44,46 +30,6 @@ def imported(name: str, folder: Path, shared: Path | None = None) -> Path:
     given += ["--partition", root / "partition.csv"] if name == "gft" else []
     call(import_cli.app, name, root, folder / "shards", "--workers", 1, "-q", *given)
     return folder / "shards"
-
-
-def run(model: str, preset: str, shards: Path, out: Path, *more: str) -> Path:
-    recipe = catalogue.load_model_module(model).RECIPES[preset]
-    given = [word for setting in tiny_settings(model, preset) for word in ("--set", setting)]
-    given += ["--fold", "1"] if recipe.protocol else []
-    call(train.app, model, preset, "--data", shards, "--out", out, "-q", *given, *more)
-    return out
-
-
-def judged(model: str, preset: str, run_folder: Path, shards: Path) -> dict:
-    """What evaluation says, after it was seen that the paper's numbers stand beside ours."""
-    text = call(evaluate.app, run_folder, "--data", shards)
-    content = json.loads((run_folder / "evaluation" / "evaluation.json").read_text())
-    recipe = catalogue.load_model_module(model).RECIPES[preset]
-    assert content["published"] == dict(recipe.published) and not content["labels_not_there"]
-    assert set(recipe.published) <= set(content["scores"]), "a published number has nothing of ours beside it"
-    assert recipe.table_row in text.replace("\n", " ") or recipe.table_row.split(",")[0] in text
-    for name, paper in recipe.published.items():
-        row = next(line for line in text.splitlines() if re.match(rf"│ {name} ", line))
-        ours = content["scores"][name]
-        assert f"{paper:.4f}" in row and (f"{ours:.4f}" if ours is not None else "-") in row
-    assert all(value is not None and math.isfinite(value) for value in content["scores"].values())
-    assert content["split"] == recipe.test_split
-    return content
-
-
-def tiny_settings(model: str, preset: str) -> list[str]:
-    recipe = catalogue.load_model_module(model).RECIPES[preset]
-    return [*TINY[model], *(RELATION if len(recipe.stages) > 1 else ())]
-
-
-def untrained(model: str, preset: str, folder: Path) -> Path:
-    """A model of a preset as a run leaves it, but for training."""
-    module = catalogue.load_model_module(model)
-    config, _ = apply_settings(
-        module.PRESETS[preset], module.RECIPES[preset], tiny_settings(model, preset), module.labels
-    )
-    pretrained.save_pretrained(module.build(config), module, config, folder, preset=preset, details={})
-    return folder
 
 
 @pytest.fixture(scope="module")

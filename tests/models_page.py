@@ -1,0 +1,97 @@
+"""The table of every preset in `models/README.md`, written from the presets themselves and from `models/results.json`.
+
+    python tests/models_page.py            # after a preset or a result has changed; a test fails until then
+
+`results.json` is what `tests/benchmarks/learning.py --record` wrote.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, RESULTS = ROOT / "models" / "README.md", ROOT / "models" / "results.json"
+BEGIN, END = "<!-- written by tests/models_page.py -->\n", "<!-- end -->\n"
+sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
+
+from learning import TABLES  # noqa: E402
+
+from reactionnet_models.catalogue import MODELS, load_model_module  # noqa: E402
+from reactionnet_models.recipe import Recipe  # noqa: E402
+
+# What a row is quoted by; others of its numbers stand in `reactionnet-train --list --json`.
+CHIEF = (
+    "f1", "f1_macro", "f1_scenes", "fer_accuracy", "sc_accuracy", "ccc", "ccc_mean", "ccc_valence", "ccc_arousal", "top3",
+    "pearson",
+)  # fmt: skip
+
+
+def whole() -> str:
+    """All presets of all papers, Markdown."""
+    results = json.loads(RESULTS.read_bytes())
+    parts = []
+    for name in MODELS:
+        module = load_model_module(name)
+        tiny = [preset for preset in module.PRESETS if preset.startswith("tiny")]
+        head = ["| preset | row of the paper | published | rendered faces | command |", "|---|---|---|---|---|"]
+        rows = [_row(module, name, preset, results) for preset in module.PRESETS if preset not in tiny]
+        tests = f"For tests: {', '.join(f'`{preset}`' for preset in tiny)}."
+        parts.append("\n".join([f"### {name}\n\n{module.PAPER}\n", *head, *rows, "", tests]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _row(module: ModuleType, model: str, preset: str, results: Mapping[str, Any]) -> str:
+    recipe: Recipe = module.RECIPES[preset]
+    printed = {name: recipe.published[name] for name in CHIEF if name in recipe.published}
+    published = ", ".join(f"{name} {value:g}" for name, value in printed.items())
+    what = "; ".join(filter(None, (recipe.table_row, recipe.note)))
+    cells = (f"`{preset}`", what, published, "; ".join(ours(model, preset, results)))
+    return f"| {' | '.join(cells)} | `{_command(model, preset, recipe)}` |"
+
+
+def ours(model: str, preset: str, results: Mapping[str, Any]) -> Iterator[str]:
+    """What each run of a preset gave: mean, lowest and highest of the seeds, and the prior beside it."""
+    for table in results.values():
+        for row in table["rows"]:
+            if (row["model"], row["preset"]) == (model, preset):
+                what = ", ".join([*row["settings"], *([f"from {row['start']}"] if row["start"] else [])])
+                scores = [
+                    f"{name} {_shown(found)}, prior {table['prior'][name][0]:.3f}"
+                    for name, found in row["scores"].items()
+                    if found
+                ]
+                yield (f"{what}: " if what else "") + ", ".join(scores)
+
+
+def _shown(found: Sequence[float]) -> str:
+    mean, lowest, highest = found
+    return f"{mean:.3f} ({lowest:.3f} to {highest:.3f})"
+
+
+def _command(model: str, preset: str, recipe: Recipe) -> str:
+    tables = [
+        name for name, table in TABLES.items() if any((row.model, row.preset) == (model, preset) for row in table.rows)
+    ]
+    if tables:
+        return f"python tests/benchmarks/learning.py --tables {' '.join(tables)}"
+    parts = [f"reactionnet-train {model} {preset} --data {recipe.dataset.upper()}"]
+    if recipe.folds:
+        parts.append(f"--fold {recipe.folds[0]}" + (f" (to {recipe.folds[-1]})" if len(recipe.folds) > 1 else ""))
+    if recipe.start:
+        parts.append(f"--init RUN of {recipe.start}")
+    return " ".join(parts)
+
+
+def filled(page: str) -> str:
+    """The page with the table in its place. ValueError where that is not marked."""
+    if page.count(BEGIN) != 1 or page.count(END) != 1:
+        raise ValueError(f"{PAGE} needs one line {BEGIN.strip()} and one {END.strip()}")
+    before, rest = page.split(BEGIN)
+    return before + BEGIN + "\n" + whole() + "\n" + END + rest.split(END)[1]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text()))
