@@ -137,3 +137,10 @@ def s3_server(setenv: Callable[[str, str], None]) -> Iterator[FaultyStore]:
     finally:
         server.shutdown()
         thread.join()
+
+
+def make_gcs_bucket(url: str) -> None:
+    """The same bucket on an emulator of GCS."""
+    import requests
+
+    requests.post(f"{url}/storage/v1/b?project=test", json={"name": BUCKET}, timeout=10).raise_for_status()

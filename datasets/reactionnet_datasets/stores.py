@@ -8,6 +8,7 @@ a build needs; what native readers need is a file, and `local` lends one.
 
 import fnmatch
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -33,6 +34,7 @@ CONNECT_S = 10
 READ_S = 60  # without a byte, after which a request counts as failed
 SCRATCH_BYTES = 32 << 30
 ABANDONED_S = 86_400  # a temporary file that nobody wrote to for so long
+BYTES, JSON = "application/octet-stream", "application/json"
 NO_VERSION = ""  # the version of what is not there
 
 
@@ -243,11 +245,13 @@ def _system(url: str) -> Any:
     scheme = url.partition(":")[0]
     with _opening:
         if (os.getpid(), scheme) not in _systems:
-            import fsspec
-
-            system = fsspec.filesystem(scheme, skip_instance_cache=True, **system_options(scheme))
             if scheme == "s3":
-                system.retries = RESUMES
+                from s3fs import S3FileSystem as FileSystem
+            else:
+                # the class that `fsspec` offers asks for a bucket's kind beside each request
+                from gcsfs.core import GCSFileSystem as FileSystem
+            system = FileSystem(skip_instance_cache=True, **system_options(scheme))
+            system.retries = RESUMES  # gcsfs has a fixed number
             _systems[os.getpid(), scheme] = system
         return _systems[os.getpid(), scheme]
 
@@ -314,10 +318,13 @@ def _put_on_s3(system: Any, url: str, version: str, data: bytes) -> bool:
 def _put_on_gcs(system: Any, url: str, version: str, data: bytes) -> bool:
     bucket, _, key = url.removeprefix("gs://").partition("/")
     target = system.base.replace("/storage/v1/", "/upload/storage/v1/") + "b/{}/o"
+    line = uuid.uuid4().hex  # between the parts
+    head = f"--{line}\nContent-Type: {JSON}\n\n{json.dumps({'name': key})}\n--{line}\nContent-Type: {BYTES}\n\n"
     try:
         system.call(
-            "POST", target, bucket, uploadType="media", name=key, ifGenerationMatch=version or "0", data=data,
-            headers={"Content-Type": "application/octet-stream"},
+            "POST", target, bucket, uploadType="multipart", ifGenerationMatch=version or "0",
+            headers={"Content-Type": f"multipart/related; boundary={line}"},
+            data=head.encode() + data + f"\n--{line}--".encode(),
         )  # fmt: skip
     except FileExistsError:  # gcsfs' word for 412
         return False

