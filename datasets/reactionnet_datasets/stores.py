@@ -267,7 +267,12 @@ _FAULTS = {
 def faults() -> tuple[type[Exception], ...]:
     """What the libraries raise where a store fails, beside OSError; of those that are loaded."""
     loaded = [(sys.modules[module], names) for module, names in _FAULTS.items() if module in sys.modules]
-    return (OSError, ValueError, ImportError, *(getattr(module, name) for module, names in loaded for name in names))
+    return (
+        OSError,
+        ValueError,
+        ImportError,
+        *(getattr(module, n) for module, names in loaded for n in names if hasattr(module, n)),
+    )
 
 
 @contextmanager
@@ -280,13 +285,10 @@ def _said(what: str, url: str) -> Iterator[None]:
             raise StoreError(f"{url} cannot be written: there is no such bucket") from None
         raise FileNotFoundError(2, os.strerror(2), url) from None
     except faults() as error:
-        raise StoreError(f"{url} cannot {what}: {_why(error)}") from error
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, ImportError):
-        return f"{error}; pip install 'reactionnet[aws]' for s3://, 'reactionnet[gcp]' for gs://"
-    return f"{str(error).strip() or type(error).__name__}"
+        if isinstance(error, ImportError):
+            extra = "aws" if url.startswith("s3:") else "gcp"
+            raise StoreError(f"{url} cannot {what}: {error}; pip install 'reactionnet[{extra}]'") from error
+        raise StoreError(f"{url} cannot {what}: {str(error).strip() or type(error).__name__}") from error
 
 
 def _stat(info: Mapping[str, Any]) -> Stat:
