@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -94,7 +95,7 @@ def read_file(root: Path, file: File) -> bytes:
     """All bytes of a file of the release. MediaError where they are fewer than when it was listed."""
     try:
         data = _archive(str(root / file.path)).read(file.member) if file.member else (root / file.path).read_bytes()
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise MediaError(f"{file.name} cannot be read: {error}") from error
     if len(data) != file.size:
         raise MediaError(f"{file.name} has {len(data)} bytes; {file.size} when it was listed")
@@ -327,5 +328,5 @@ def load_mat(data: bytes, name: str) -> dict[str, Any]:
         return loadmat(io.BytesIO(data), struct_as_record=False, squeeze_me=True)
     except NotImplementedError as error:
         raise ReleaseError(f"{name} is a MATLAB 7.3 file (HDF5): save it with -v7") from error
-    except (ValueError, TypeError, MatReadError, OSError, IndexError) as error:
+    except (ValueError, TypeError, MatReadError, OSError, IndexError, zlib.error) as error:
         raise ReleaseError(f"{name} is no MATLAB file: {error}") from error

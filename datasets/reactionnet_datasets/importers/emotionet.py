@@ -18,6 +18,8 @@ published a stable split: `emotionet-ours-v1` spreads pictures by a hash of thei
 
 import csv
 import re
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,21 +218,19 @@ def _sheet(release: Release, path: Path) -> Iterator[tuple[int, list[str]]]:
         raise ReleaseError(
             f'{release.relative(path)} is an Excel file: pip install "reactionnet[importers]" reads it'
         ) from None
-    import zipfile
-
     try:
         book = load_workbook(path, read_only=True, data_only=True)
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, OSError) as error:
-        raise ReleaseError(f"{release.relative(path)} is no Excel file in .xlsx: {error}") from error
-    try:
-        width = 0
-        for line, values in enumerate(book.worksheets[0].iter_rows(values_only=True), 1):
-            cells = [_text(value) for value in values]
-            width = width or max((n for n, cell in enumerate(cells, 1) if cell), default=0)
-            if any(cells):
-                yield line, (cells + [""] * width)[:width]
-    finally:
-        book.close()
+        try:
+            width = 0
+            for line, values in enumerate(book.worksheets[0].iter_rows(values_only=True), 1):
+                cells = [_text(value) for value in values]
+                width = width or max((n for n, cell in enumerate(cells, 1) if cell), default=0)
+                if any(cells):
+                    yield line, (cells + [""] * width)[:width]
+        finally:
+            book.close()
+    except (InvalidFileException, zipfile.BadZipFile, zlib.error, KeyError, OSError, SyntaxError) as error:
+        raise ReleaseError(f"{release.relative(path)} is no whole Excel file in .xlsx: {error}") from error
 
 
 def _text(value: Any) -> str:

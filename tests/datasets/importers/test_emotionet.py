@@ -1,6 +1,7 @@
 """Agrees with the lists as documented (reference A12, confirmed by code); not run on the real ones."""
 
 import shutil
+import zipfile
 
 import pytest
 
@@ -103,6 +104,17 @@ def test_a_tab_at_the_end_and_a_comma_in_an_address_are_read(automatic, tmp_path
     change(root / "EmotioNet_FACS.csv", "N_0000000101_00001.jpg',", "N_0000000101_00001.jpg?size=1,2',")
     run_import("emotionet", root, tmp_path / "out")
     assert_golden(frame_rows(tmp_path / "out"), MANUAL)
+
+
+def test_a_sheet_that_is_damaged_within_is_refused(tmp_path):
+    path = write_manual(tmp_path / "manual", "xlsx") / "EmotioNet_FACS_aws_2020_24600.xlsx"
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as book:
+        sheet = book.getinfo("xl/worksheets/sheet1.xml")
+    place = sheet.header_offset + 30 + len(sheet.filename) + 5
+    path.write_bytes(data[:place] + bytes(100) + data[place + 100 :])
+    with pytest.raises(ReleaseError, match=r"24600\.xlsx is no whole Excel file"):
+        run_import("emotionet", path.parent, tmp_path / "out")
 
 
 def test_a_column_too_few_is_refused_not_shifted(automatic, tmp_path):
