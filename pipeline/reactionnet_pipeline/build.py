@@ -1,7 +1,7 @@
 """The Beam graph of a build: sources in, published shards out. One line of wiring a stage."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import apache_beam as beam
@@ -20,7 +20,7 @@ from reactionnet_pipeline.errors import Code, DeadLetter, SourceError
 from reactionnet_pipeline.identity import Config as IdentityConfig
 from reactionnet_pipeline.inference import OneByOne
 from reactionnet_pipeline.ingest import ingest, load_info
-from reactionnet_pipeline.isolated import Isolated
+from reactionnet_pipeline.isolated import Isolated, one_thread
 from reactionnet_pipeline.layout_files import lay_out
 from reactionnet_pipeline.model_options import Weights
 from reactionnet_pipeline.parts import Part, ShardRef
@@ -59,11 +59,16 @@ class Build:
     demographics: Weights | None = None
     key_frames: tuple[tuple[str, int], ...] = ()  # how many in each split
     replacing: str | None = None  # see `publish.Settings`
+    hints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # Beam's resource hints for a stage, by label
 
 
 def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
     """Put the whole job into a pipeline. What it needs beyond `build` lies in the work folder (see `plan`)."""
     work, config = as_place(build.work), build.config
+
+    def needing(label: str, transform: beam.PTransform) -> beam.PTransform:
+        return label >> transform.with_resource_hints(**build.hints.get(label, {}))
+
     sources = (
         pipeline
         | "Start" >> beam.Create([build.work])
@@ -73,17 +78,17 @@ def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
     ingested, unfetched = sources | "Ingest" >> Isolated(
         ingest_one, (work, build.tombstones), "ingest", config.limits.ingest_s, source_of=_itself
     )
-    laid_out, unlaid = ingested | "LayOut" >> Isolated(
-        lay_out_one, (config, work), "layout", config.limits.layout_s, source_of=_of_ingested
+    laid_out, unlaid = ingested | needing(
+        "LayOut", Isolated(lay_out_one, (config, work), "layout", config.limits.layout_s, source_of=_of_ingested)
     )
     parts, lost = (
         laid_out
         | "PlanSegments" >> beam.FlatMap(plan_segments, config.segment.length_s)
         | "SpreadSegments" >> beam.Reshuffle()
-        | "Decode" >> Isolated(
+        | needing("Decode", Isolated(
             decode_segment, (config.decode, work), "decode", config.limits.decode_s,
             source_of=_of_segment, span_of=segment_span,
-        )
+        ))
     )  # fmt: skip
     videos = (
         (parts, lost)
@@ -95,7 +100,7 @@ def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
     if build.embeddings:
         embed = EmbedFaces(weights=build.embeddings, config=config.embeddings, work=build.work)
         settled = (
-            (videos | "Embed" >> RunInference(OneByOne(embed)), pipeline | "NoFaces" >> beam.Create([None]))
+            (videos | needing("Embed", RunInference(OneByOne(embed))), pipeline | "NoFaces" >> beam.Create([None]))
             | "Faces" >> beam.Flatten()
             | "FacesToOne" >> beam.Map(_to_one)
             | "AllFaces" >> beam.GroupByKey()
@@ -110,7 +115,7 @@ def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
     understood: list[beam.PCollection] = []  # letters and results of the model stages
     if build.captions:
         stage = CaptionClips(weights=build.captions, config=config.captions, work=build.work)
-        captioned = staged | "SpreadClips" >> beam.Reshuffle() | "Caption" >> RunInference(OneByOne(stage))
+        captioned = staged | "SpreadClips" >> beam.Reshuffle() | needing("Caption", RunInference(OneByOne(stage)))
         understood.append(captioned | "CaptionLetters" >> beam.FlatMap(_letter_of))
         clips_done = captioned | "CaptionedClips" >> beam.Map(_captioned_part)
     else:
@@ -122,7 +127,7 @@ def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
             | "BySubject" >> beam.Map(by_subject)
             | "Subjects" >> beam.GroupByKey()
             | "SubjectClips" >> beam.MapTuple(_listed)
-            | "Demographics" >> RunInference(OneByOne(estimate))
+            | needing("Demographics", RunInference(OneByOne(estimate)))
         )
         understood += [estimated, estimated | "DemographicsLetters" >> beam.FlatMap(_letter_of)]
     shards = (
@@ -168,6 +173,7 @@ def _listed(key: str, arrived: Iterable[Any]) -> tuple[str, list[Any]]:
 
 
 def _settle(keyed: tuple[int, Iterable[Any]], work: Place, config: IdentityConfig, engine: str) -> str:
+    one_thread()  # not every runner starts the workers with one
     return settle((one for one in keyed[1] if one is not None), work, config, engine)
 
 

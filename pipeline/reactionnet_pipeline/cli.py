@@ -25,6 +25,7 @@ from reactionnet_datasets.splits import LOCK, SPLITS, read_lock
 from reactionnet_datasets.stores import Place, StoreError, StorePath, as_place
 from reactionnet_pipeline.annotations import Annotation, label_columns, read_annotations, write_annotations
 from reactionnet_pipeline.config import Config, with_settings
+from reactionnet_pipeline.errors import JobError
 from reactionnet_pipeline.gate import DEFAULT_LICENCES, Gate, read_tombstones
 from reactionnet_pipeline.identity import read_curated
 from reactionnet_pipeline.lease import Lease, LeaseHeldError
@@ -148,6 +149,9 @@ def build(
     prices: Annotated[
         Path | None, typer.Option(help="With --estimate: prices and rates. [default: an example]", show_default=False)
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --runner DataflowRunner: build and check the job, start nothing.")
+    ] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar, no summary.")] = False,
     version_: Annotated[
@@ -179,9 +183,12 @@ def build(
         flags = {"clips.select": clips, "key_frames.num": key_frames}
         given = [f"{name}={value}" for name, value in flags.items() if value is not None]
         config = with_settings(Config(), [*(set_ or ()), *given])
-        beam_options = _beam_options(context.args)
+        beam_options = _beam_options(context.args, workers, out, work)
+        on_dataflow = _on_dataflow(beam_options)
+        if dry_run and not on_dataflow:
+            raise UserError("--dry-run goes with --runner DataflowRunner")
         console.print(f"licences allowed: {', '.join(sorted(gate.licences))}", style="dim")
-        made = make_plan(sources, gate, layouts, _ratio(split_ratio), disjoint, _read_lock(out))
+        made = make_plan(sources, gate, layouts, _ratio(split_ratio), disjoint, {} if dry_run else _read_lock(out))
         if not made.rows:
             raise UserError(nothing_left(made))
         models = [find_blip(caption_model, ask_hub=False), find_deepface(demographics_model)]
@@ -203,6 +210,11 @@ def build(
             console.print(f"nothing to do: {out / MANIFEST} is up to date")
             return
         models[0] = find_blip(caption_model)
+        if on_dataflow:
+            _check_reach(made, looked_at, models, beam_options)
+        if dry_run:
+            _dry_run(made, models, out, work, splits, config, gate, target_shard_bytes, max_loss, beam_options)
+            return
         left_out += [model for model in models if isinstance(model, LeftOut)]
         _say_left_out(left_out)
         further["models"] = stamps(models)
@@ -212,9 +224,8 @@ def build(
             remove_temporaries(work)
             _check_space(made, looked_at, out, work)
             devices = {
-                "captions": config.captions.device,
-                "demographics": config.demographics.device,
-                "embeddings": config.embeddings.device,
+                stage: "cpu" if on_dataflow else getattr(config, stage).device  # this machine may have no GPU
+                for stage in ("captions", "demographics", "embeddings")
             }
             weights, unusable = checked([model for model in models if isinstance(model, Found)], work, devices)
             _say_left_out(unusable)
@@ -253,13 +264,13 @@ def build(
                     made = make_plan(sources, gate, layouts, _ratio(split_ratio), disjoint, _read_lock(out))
                     digest = inputs_digest(made, splits, config, target_shard_bytes, max_loss, further)
                 note_built(out, work, digest)
-    except (UserError, ManifestError, LeaseHeldError, StoreError, ValueError) as error:
-        if type(error) not in (UserError, ManifestError, LeaseHeldError, StoreError, ValueError):
+    except (UserError, ManifestError, LeaseHeldError, StoreError, JobError, ValueError) as error:
+        if type(error) not in (UserError, ManifestError, LeaseHeldError, StoreError, JobError, ValueError):
             raise
         console.quiet = False
         lead = f"{out} is in use by " if isinstance(error, LeaseHeldError) else ""
         console.print(f"reactionnet-build: {lead}{error}", style="bold red", soft_wrap=True)
-        raise typer.Exit(EXIT_FAILED if isinstance(error, StoreError) else EXIT_REFUSED) from None
+        raise typer.Exit(EXIT_FAILED if isinstance(error, StoreError | JobError) else EXIT_REFUSED) from None
     except KeyboardInterrupt:
         console.print("\nstopped; the same command goes on where this one was", style="bold")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -298,6 +309,63 @@ def _read_annotations(path: Place | None, config: Config, made: Plan) -> tuple[A
         return ()
     known = [*(row.video_id for row in made.rows), *(letter.video_id for letter in made.letters)]
     return read_annotations(path, config.clips.dataset, known)
+
+
+def _on_dataflow(beam_options: Sequence[str]) -> bool:
+    if not beam_options:
+        return False
+    from reactionnet_pipeline.dataflow import RUNNERS
+    from reactionnet_pipeline.launch import read_options, runner_name
+
+    return runner_name(read_options(beam_options)) in RUNNERS
+
+
+def _check_reach(
+    made: Plan, splits: Sequence[str], models: Sequence[Found | LeftOut], beam_options: Sequence[str]
+) -> None:
+    """Refuse a job whose workers could not open its sources or models."""
+    from reactionnet_pipeline.launch import check_reach
+
+    rows = [row.location for row in made.rows if made.assignment.split_of[row.video_id] in splits]
+    check_reach(beam_options, rows, {model.stage: model.path for model in models if isinstance(model, Found)})
+
+
+def _dry_run(
+    made: Plan, models: Sequence[Found | LeftOut], out: Place, work: Place, splits: tuple[str, ...], config: Config,
+    gate: Gate, target_shard_bytes: int, max_loss: float, beam_options: Sequence[str],
+) -> None:  # fmt: skip
+    """Show the job that would be sent. UserError with all that is wrong with it."""
+    from reactionnet_pipeline import dataflow
+    from reactionnet_pipeline.build import Build
+    from reactionnet_pipeline.launch import hinted, read_options
+
+    _say_left_out([model for model in models if isinstance(model, LeftOut)])
+    weights = {
+        model.stage: Weights(name=model.name, path=model.path, digest="", engine=model.engine, files=model.files)
+        for model in models
+        if isinstance(model, Found)
+    }
+    job = Build(
+        root=str(out),
+        work=str(work),
+        splits=splits,
+        config=config,
+        target_shard_bytes=target_shard_bytes,
+        max_loss=max_loss,
+        tombstones=gate.tombstones,
+        versions=tuple(all_versions().items()),
+        facts="{}",
+        look_at=to_look_at(made, splits),
+        embeddings=weights.get("embeddings"),
+        captions=weights.get("captions"),
+        demographics=weights.get("demographics"),
+    )
+    options = read_options(beam_options)
+    found = dataflow.dry_run(hinted(job, options), options)
+    dataflow.show(found, console)
+    if found.problems:
+        raise UserError("this job would not do:\n  " + "\n  ".join(found.problems))
+    console.print("nothing was started; nothing is wrong with the job as far as that can be seen from here")
 
 
 def _say_left_out(stages: Sequence[LeftOut]) -> None:
@@ -358,13 +426,13 @@ def _check_space(made: Plan, splits: Sequence[str], out: Place, work: Place) -> 
             )
 
 
-def _beam_options(arguments: list[str]) -> list[str]:
-    """Options meant for Beam; a name that Beam does not know either is the user's slip."""
+def _beam_options(arguments: list[str], workers: int, out: Place, work: Place) -> list[str]:
+    """Options meant for Beam; a name that Beam does not know either is the user's slip, and so is what a runner lacks."""
     if not arguments:
         return []
-    from reactionnet_pipeline.launch import beam_parser
+    from reactionnet_pipeline.launch import beam_parser, check_runner
 
-    parser: Any = beam_parser()
+    parser: Any = beam_parser(arguments)
     try:
         _, unknown = parser.parse_known_args(arguments)
     except SystemExit:
@@ -373,7 +441,7 @@ def _beam_options(arguments: list[str]) -> list[str]:
         known = ["--sources", "--out", "--split", "--work", "--workers", "--allow-license", "--tombstones", "--layouts",
                  "--require-consent", "--split-ratio", "--disjoint", "--target-shard-bytes", "--max-loss", "--set",
                  "--annotations", "--caption-model", "--embedding-model", "--demographics-model", "--clips",
-                 "--key-frames", "--estimate", "--json", "--prices"]  # fmt: skip
+                 "--key-frames", "--estimate", "--json", "--prices", "--dry-run"]  # fmt: skip
         near = difflib.get_close_matches(unknown[0].partition("=")[0], [*known, *parser._option_string_actions], n=1)
         raise UserError(f"no such option: {unknown[0]}" + (f"; did you mean {near[0]}?" if near else ""))
     return arguments
@@ -390,9 +458,10 @@ def _run(
     from reactionnet_pipeline.progress import Watcher
     from reactionnet_pipeline.weights import digests
 
+    check_runner(arguments, workers, str(out), str(work))
     facts = {
         "versions": all_versions(),
-        "config": asdict(config),
+        "config": {stage: settings for stage, settings in asdict(config).items() if stage != "dataflow"},
         "models": digests() | {f"{stage}: {model.name}": model.digest for stage, model in weights.items()},
         "stages_left_out": [asdict(stage) for stage in left_out],
     }

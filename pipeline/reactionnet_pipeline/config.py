@@ -12,6 +12,7 @@ from typing import Any
 from reactionnet_pipeline import clips, cuts, decode, follow, gaze, highlights, ingest, layout, sound, voice
 from reactionnet_pipeline.captions import Config as CaptionsConfig
 from reactionnet_pipeline.clips import Config as ClipsConfig
+from reactionnet_pipeline.dataflow import Config as DataflowConfig
 from reactionnet_pipeline.decode import Config as DecodeConfig
 from reactionnet_pipeline.demographics import Config as DemographicsConfig
 from reactionnet_pipeline.embeddings import Config as EmbeddingsConfig
@@ -70,6 +71,7 @@ class Config:
     demographics: DemographicsConfig = field(default_factory=DemographicsConfig)
     key_frames: KeyFramesConfig = field(default_factory=KeyFramesConfig)
     limits: Limits = field(default_factory=Limits)
+    dataflow: DataflowConfig = field(default_factory=DataflowConfig)
 
 
 def stage_versions() -> dict[str, int]:

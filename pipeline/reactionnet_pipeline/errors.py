@@ -51,6 +51,10 @@ class SourceError(Exception):
         return f"{self.code}: {self.message}"
 
 
+class JobError(Exception):
+    """A job that a runner says has failed, or that somebody cancelled there."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeadLetter:
     """One loss: which source, where it stood in the manifest, why, and what span of time is missing.

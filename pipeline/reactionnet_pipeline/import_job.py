@@ -9,6 +9,7 @@ With `--check` the options are looked at and nothing is run.
 """
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -16,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
 from reactionnet_datasets.importing import do_written_job
-from reactionnet_pipeline.launch import LOCAL, beam_parser, local_runner
+from reactionnet_pipeline.errors import JobError
+from reactionnet_pipeline.launch import beam_parser, check_runner, finish, open_pipeline, read_options
 
 
 @dataclass(eq=False)
@@ -37,19 +38,12 @@ def _do(path: str) -> str:
 
 def run(work: Path, beam_options: Sequence[str]) -> None:
     """Do all jobs that lie in `work/jobs`. Raises what a job raises: nothing is published here."""
-    options = PipelineOptions(list(beam_options))
-    runner = options.view_as(StandardOptions).runner
-    if runner in LOCAL:
-        logs = work / "logs"
-        logs.mkdir(exist_ok=True)
-        direct = options.view_as(DirectOptions)
-        if direct.direct_num_workers == 1:  # Beam's default
-            direct.direct_num_workers = os.cpu_count() or 1
-        runner = local_runner(logs)
-        options.view_as(StandardOptions).runner = None
-    with beam.Pipeline(runner=runner, options=options) as pipeline:
-        jobs = sorted(str(path) for path in (work / "jobs").glob("*.json"))
-        _ = pipeline | beam.Create(jobs) | ImportShards()
+    logs = work / "logs"
+    logs.mkdir(exist_ok=True)
+    pipeline = open_pipeline(read_options(beam_options), os.cpu_count() or 1, logs)
+    jobs = sorted(str(path) for path in (work / "jobs").glob("*.json"))
+    _ = pipeline | beam.Create(jobs) | ImportShards()
+    finish(pipeline)
 
 
 def main() -> None:
@@ -58,15 +52,23 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--check", action="store_true")
     arguments, beam_options = parser.parse_known_args()
-    _, unknown = beam_parser().parse_known_args(beam_options)
-    if unknown:
-        sys.exit(f"no such option, of the data set or of Beam: {unknown[0]}")
+    try:
+        _, unknown = beam_parser(beam_options).parse_known_args(beam_options)
+        if unknown:
+            sys.exit(f"no such option, of the data set or of Beam: {unknown[0]}")
+        check_runner(beam_options, work=str(arguments.work))
+    except ValueError as error:
+        sys.exit(str(error))
     if arguments.check:
         return
     if not (arguments.work / "jobs").is_dir():
         sys.exit(f"{arguments.work} holds no jobs: reactionnet-import --runner lays them down")
-    run(arguments.work, beam_options)
+    try:
+        run(arguments.work, beam_options)
+    except JobError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    main()
+    # under its own name: what stands in `__main__` would be pickled with its code
+    importlib.import_module("reactionnet_pipeline.import_job").main()

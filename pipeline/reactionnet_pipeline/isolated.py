@@ -110,10 +110,14 @@ def call_isolated(fn: Callable[..., Any], arguments: tuple, time_limit_s: float)
 
 def _start() -> ProcessPoolExecutor:
     one_thread_from_now()
+    preload()
     context = multiprocessing.get_context(START_METHOD)
-    if START_METHOD == "forkserver":
-        context.set_forkserver_preload(["reactionnet_pipeline.build"])
     return ProcessPoolExecutor(1, context, initializer=_prepare, initargs=(os.getpid(),))
+
+
+def preload() -> None:
+    """What the server of the stages' processes loads before the first of them is forked."""
+    multiprocessing.set_forkserver_preload(["reactionnet_pipeline.build"])
 
 
 def _tidy(fn: Callable[..., Any], *arguments: Any) -> Any:

@@ -65,6 +65,10 @@ def _plan(parts: Sequence[Part], late: Late | None) -> str:
     return digest.hexdigest()
 
 
+def _size(part: Part) -> tuple[str, int]:
+    return part.split, part.num_bytes
+
+
 def _to_bucket(part: Part, num_bytes: dict[str, int], target_bytes: int) -> tuple[tuple[str, int], Part]:
     num_shards = shards_for(num_bytes[part.split], target_bytes)
     return (part.split, bucket_of(part.clip_id, num_shards)), part
@@ -85,9 +89,7 @@ class WriteToWebDataset(beam.PTransform):
     done: str | None = None
 
     def expand(self, parts):
-        num_bytes = (
-            parts | "Size" >> beam.Map(lambda part: (part.split, part.num_bytes)) | "Sum" >> beam.CombinePerKey(sum)
-        )
+        num_bytes = parts | "Size" >> beam.Map(_size) | "Sum" >> beam.CombinePerKey(sum)
         return (
             parts
             | "ToBucket" >> beam.Map(_to_bucket, beam.pvalue.AsDict(num_bytes), self.target_bytes)

@@ -1,0 +1,461 @@
+"""Builds on Dataflow: what is asked of its workers, and a dry run that checks the job without a network.
+
+`reactionnet-build ... --runner DataflowRunner --dry-run` builds the graph, translates it as Beam's DataflowRunner does,
+and reads what would be sent: the resource hints of every stage, every pickled function, and every file of code. It needs
+no credentials. With `reactionnet[gcp]` installed Beam's own job description is made too. What only the service can
+answer (quotas, images, permissions) is not checked.
+"""
+
+import base64
+import bz2
+import importlib.metadata
+import io
+import pickle
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from rich.console import Console
+
+    from reactionnet_pipeline.build import Build
+
+RUNNERS = ("DataflowRunner", "TestDataflowRunner")
+MACHINE = "n2-standard-4"
+DISK_GB = 100  # the image, and for each process a source with its pictures
+IMAGE_GB = 12
+# What Beam's pickler makes is base64 of bz2, wherever in a payload it stands
+PICKLE = re.compile(rb"QlpoO[A-Za-z0-9+/]+=*")
+STAGED = ("requirements.txt", "submission_environment_dependencies.txt", "extra_packages.txt")
+MAX_PICKLE = 64 << 10  # bytes of one function with its settings; a model or a table in it would be far more
+
+# What may not be in a pickle: weights are loaded by the worker that needs them
+MODEL_LIBRARIES = frozenset({"torch", "transformers", "onnxruntime", "dlib", "cv2", "facenet_pytorch", "deepface"})
+GB_PER_VCPU = {"standard": 4.0, "highmem": 8.0, "highcpu": 1.0}
+GB_PER_VCPU_N1 = {"standard": 3.75, "highmem": 6.5, "highcpu": 0.9}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What workers on Dataflow need. Memory is for a process, of which there is one for each vCPU."""
+
+    decode_ram_gb: float = 2.0
+    model_ram_gb: float = 3.5
+    accelerator: str = "type:nvidia-tesla-t4;count:1;machine_type:n1-standard-4;install-nvidia-driver"
+
+    def __post_init__(self) -> None:
+        for name in ("decode_ram_gb", "model_ram_gb"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} {getattr(self, name)}: a process needs more than 0 GB")
+        beside = re.search(r";machine_type:([a-z0-9-]+)", self.accelerator)
+        if not re.match(r"type:[a-z0-9-]+;count:\d+;", self.accelerator) or (beside and not machine(beside[1])):
+            raise ValueError(
+                f"accelerator {self.accelerator!r}: expected type:TYPE;count:NUMBER[;machine_type:TYPE]"
+                ";install-nvidia-driver"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A machine type of Compute Engine: its processors and memory."""
+
+    name: str
+    vcpus: int
+    ram_gb: float
+
+
+def machine(name: str) -> Machine | None:
+    """What a machine type is called says what it has; None where it does not."""
+    if custom := re.fullmatch(r"(?:[a-z]\d[a-z]?-)?custom-(\d+)-(\d+)(?:-ext)?", name):
+        return Machine(name=name, vcpus=int(custom[1]), ram_gb=int(custom[2]) / 1024)
+    if named := re.fullmatch(r"([a-z]\d[a-z]?)-(standard|highmem|highcpu)-(\d+)", name):
+        per_vcpu = GB_PER_VCPU_N1 if named[1] == "n1" else GB_PER_VCPU
+        return Machine(name=name, vcpus=int(named[3]), ram_gb=int(named[3]) * per_vcpu[named[2]])
+    return None
+
+
+def set_defaults(options: "PipelineOptions") -> None:
+    """What the user did not say: machine, disk, and one thread a process, as everywhere in this pipeline."""
+    from apache_beam.options.pipeline_options import DebugOptions, WorkerOptions
+
+    workers = options.view_as(WorkerOptions)
+    workers.machine_type = workers.machine_type or MACHINE
+    workers.disk_size_gb = workers.disk_size_gb or DISK_GB
+    debug = options.view_as(DebugOptions)
+    if not debug.number_of_worker_harness_threads:
+        debug.number_of_worker_harness_threads = 1
+
+
+def hints(build: "Build", options: "PipelineOptions") -> dict[str, dict[str, str]]:
+    """Beam's resource hints for the stages that need more than most.
+
+    `min_ram` is a worker's, not a process's. A GPU is asked for only where a model's `device` is one (`--set
+    captions.device=cuda`).
+    """
+    from apache_beam.options.pipeline_options import WorkerOptions
+
+    config = build.config.dataflow
+    workers = machine(options.view_as(WorkerOptions).machine_type)
+    beside = re.search(r"machine_type:([a-z0-9-]+)", config.accelerator)
+    with_gpu = machine(beside[1]) if beside else workers
+    assert workers and with_gpu  # `slips` and `Config` refuse what is not known
+
+    def needs(gb: float, on: Machine) -> dict[str, str]:
+        return {"min_ram": f"{gb * on.vcpus:g}GB"}
+
+    found = {stage: needs(config.decode_ram_gb, workers) for stage in ("LayOut", "Decode")}
+    devices = {
+        "Caption": build.captions and build.config.captions.device,
+        "Demographics": build.demographics and build.config.demographics.device,
+        "Embed": build.embeddings and build.config.embeddings.device,
+    }
+    for stage, device in devices.items():
+        if device == "cpu":
+            found[stage] = needs(config.model_ram_gb, workers)
+        elif device:
+            found[stage] = needs(config.model_ram_gb, with_gpu) | {"accelerator": config.accelerator}
+    return found
+
+
+# -- what is missing or wrong ------------------------------------------------------------------------------------------
+
+
+def slips(options: "PipelineOptions", out: str | None, work: str | None) -> list[str]:
+    """What the options lack or have wrong, each with an example. Asks nobody. `out` and `work` are a build's."""
+    from apache_beam.options.pipeline_options import GoogleCloudOptions, SetupOptions, StandardOptions, WorkerOptions
+
+    cloud, workers = options.view_as(GoogleCloudOptions), options.view_as(WorkerOptions)
+    found = []
+    if not cloud.project or not re.fullmatch(r"[a-z][-a-z0-9:.]+[a-z0-9]", cloud.project):
+        found.append(_slip("--project", cloud.project, "the project's id, such as --project my-project"))
+    if not cloud.region or not re.fullmatch(r"[a-z]+-[a-z]+\d+", cloud.region):
+        found.append(_slip("--region", cloud.region, "such as --region europe-west1"))
+    for name in ("temp_location", "staging_location"):
+        place = getattr(cloud, name)
+        if not (place or "").startswith("gs://") and (place or name == "temp_location"):
+            found.append(_slip(f"--{name}", place, f"such as --{name} gs://BUCKET/{name.partition('_')[0]}"))
+    for name, place in (("--out", out), ("--work", work)):
+        if place is not None and not place.startswith("gs://"):
+            found.append(
+                f"{name} is {place}, which workers cannot reach: such as {name} gs://BUCKET/{Path(place).name}"
+            )
+    found += _code_slips(options.view_as(SetupOptions), bool(workers.sdk_container_image))
+    if options.view_as(StandardOptions).streaming:
+        found.append("--streaming: a build is a batch job, leave it out")
+    if cloud.flexrs_goal:
+        found.append(f"--flexrs_goal {cloud.flexrs_goal}: Dataflow takes no resource hints with it, leave it out")
+    if any(option.startswith("worker_accelerator") for option in cloud.dataflow_service_options or ()):
+        found.append(
+            "--dataflow_service_options worker_accelerator would give every worker a GPU: use"
+            " --set captions.device=cuda and --set dataflow.accelerator=..."
+        )
+    if workers.machine_type and machine(workers.machine_type) is None:
+        found.append(f"--machine_type {workers.machine_type}: expected one such as {MACHINE} or n2-custom-4-16384")
+    return found
+
+
+def _slip(option: str, value: str | None, example: str) -> str:
+    return f"{option} {value}: expected {example}" if value else f"{option} is missing: {example}"
+
+
+def _code_slips(setup: Any, has_image: bool) -> list[str]:
+    """The workers' code is an image, or our wheel and what it needs; nothing else travels."""
+    found = []
+    if setup.save_main_session:
+        found.append("--save_main_session: the launcher's session is no part of a build, leave it out")
+    if setup.setup_file:
+        found.append(f"--setup_file {setup.setup_file}: the code is the wheel, give --extra_package WHEEL")
+    packages = setup.extra_packages or []
+    for package in packages:
+        if not re.fullmatch(r"reactionnet-.+\.whl", Path(package).name):
+            found.append(f"--extra_package {package}: only reactionnet's own wheel is shipped")
+        elif not package.startswith("gs://") and not Path(package).is_file():
+            found.append(f"--extra_package {package}: there is no such file; `pip wheel --no-deps .` makes it")
+    if not has_image and not (packages and setup.requirements_file):
+        found.append(
+            "the workers' code is missing: --sdk_container_image IMAGE with reactionnet[pipeline] in it, or"
+            " --extra_package dist/reactionnet-VERSION-py3-none-any.whl together with --requirements_file FILE that"
+            " names what it needs"
+        )
+    elif not has_image:
+        found += _unnamed(Path(setup.requirements_file))
+    return found
+
+
+def _unnamed(file: Path) -> list[str]:
+    """What the pipeline needs and a file of requirements does not name."""
+    from packaging.requirements import Requirement
+
+    if not file.is_file():
+        return [f"--requirements_file {file}: there is no such file"]
+    words = (re.match(r"[A-Za-z0-9._-]+", line.strip()) for line in file.read_text().splitlines())
+    named = {_plain(word[0]) for word in words if word}
+    needed = [Requirement(text) for text in importlib.metadata.requires("reactionnet") or ()]
+    wanted = {_plain(one.name) for one in needed if one.marker is None or one.marker.evaluate({"extra": "pipeline"})}
+    missing = sorted(wanted - named)
+    return [f"--requirements_file {file} does not name {', '.join(missing)}"] if missing else []
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def out_of_reach(locations: Iterable[str], weights: Mapping[str, str], has_image: bool) -> list[str]:
+    """Sources and models that lie where workers cannot open them. `weights` are folders or files by stage."""
+    found = []
+    local = [place for place in locations if "://" not in place]
+    if local:
+        found.append(f"{len(local)} sources lie on this machine, such as {local[0]}: put them on gs://")
+    if not has_image:
+        found += [
+            f"the weights for {stage} lie on this machine, at {path}: put them into an image at the same place and give"
+            f" --sdk_container_image, or leave the stage out"
+            for stage, path in weights.items()
+            if not path.startswith("gs://")
+        ]
+    return found
+
+
+# -- the dry run -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One stage as it would be sent: its resource hints, and the bytes of its largest pickle."""
+
+    stage: str
+    hints: Mapping[str, str]
+    pickle_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What a job would be. `problems` is empty where nothing is wrong; `job_bytes` is the size of Beam's own description
+    of the job, None where `reactionnet[gcp]` is not installed. `disk_gb` is a worker's.
+    """
+
+    steps: tuple[Step, ...]
+    image: str
+    shipped: tuple[str, ...]
+    graph_bytes: int
+    job_bytes: int | None
+    machine: Machine
+    disk_gb: int
+    notes: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def dry_run(build: "Build", options: "PipelineOptions") -> DryRun:
+    """Build the graph and read what would be sent. The options are as `slips` lets them pass and `set_defaults` completes
+    them.
+    """
+    from apache_beam.options.pipeline_options import WorkerOptions
+
+    proto, job_bytes = _translated(build, options)
+    steps, problems = read_steps(proto)
+    image, shipped, more = read_code(proto)
+    workers = options.view_as(WorkerOptions)
+    chosen = machine(workers.machine_type)
+    assert chosen  # see `slips`
+    models = {"captions": build.captions, "demographics": build.demographics, "embeddings": build.embeddings}
+    return DryRun(
+        steps=tuple(steps),
+        image=image,
+        shipped=tuple(shipped),
+        graph_bytes=proto.ByteSize(),
+        job_bytes=job_bytes,
+        machine=chosen,
+        disk_gb=workers.disk_size_gb,
+        notes=tuple(
+            f"the image must hold the weights for {stage} at {weights.path}"
+            for stage, weights in models.items()
+            if weights and "://" not in weights.path
+        ),
+        problems=(*problems, *more, *_too_small(steps, chosen)),
+    )
+
+
+def _translated(build: "Build", options: "PipelineOptions") -> tuple[Any, int | None]:
+    """The graph as Dataflow would be sent it (a proto), and the size of Beam's description of the job.
+
+    The pipeline is made for another runner and then handed over: made for DataflowRunner, Beam would ask the buckets for
+    their settings. The translation asks nobody.
+    """
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import SetupOptions, TestOptions
+    from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+    from reactionnet_pipeline.build import build_graph
+
+    options.view_as(SetupOptions).requirements_cache = "skip"  # else the named packages are downloaded to be staged
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
+    build_graph(pipeline, build)
+    runner = DataflowRunner()
+    try:
+        from google.cloud import dataflow  # noqa: F401, what Beam describes jobs with
+    except ImportError:
+        return _graph(pipeline, runner, options), None
+    options.view_as(TestOptions).dry_run = True
+    job = runner.run_pipeline(pipeline, options).job
+    return job.proto_pipeline, len(job.json())
+
+
+def _graph(pipeline: Any, runner: Any, options: "PipelineOptions") -> Any:
+    """What `DataflowRunner.run_pipeline` makes of a graph before it needs Google's libraries."""
+    from apache_beam.options.pipeline_options import WorkerOptions
+    from apache_beam.transforms.environments import (
+        DockerEnvironment,
+        python_sdk_dependencies,
+        resource_hints_from_options,
+    )
+
+    pipeline.visit(runner.combinefn_visitor())
+    pipeline.visit(runner.side_input_visitor())
+    pipeline.replace_all(runner._PTRANSFORM_OVERRIDES)
+    runner._adjust_pipeline_for_dataflow_v2(pipeline)
+    image = options.view_as(WorkerOptions).sdk_container_image or DockerEnvironment.default_docker_image()
+    environment = DockerEnvironment.from_container_image(
+        image, artifacts=python_sdk_dependencies(options), resource_hints=resource_hints_from_options(options)
+    )
+    return pipeline.to_runner_api(default_environment=environment)
+
+
+def read_steps(proto: Any) -> tuple[list[Step], list[str]]:
+    """The stages of a graph in its order, and what is wrong with their pickles."""
+    largest: dict[str, int] = {}
+    hints_of: dict[str, dict[str, str]] = {}
+    problems = []
+    for name, transform in _in_order(proto, proto.root_transform_ids):
+        stage = transform.unique_name.partition("/")[0]
+        if stage in ("", name):  # the graph as a whole
+            continue
+        largest.setdefault(stage, 0)
+        hints_of.setdefault(stage, {}).update(_hints_of(proto, transform.environment_id))
+        for encoded in PICKLE.findall(transform.spec.payload):
+            largest[stage] = max(largest[stage], len(encoded))
+            problems += [f"{transform.unique_name}: {fault}" for fault in faults_of(encoded)]
+    for name, coder in proto.components.coders.items():
+        problems += [
+            f"coder {name}: {fault}" for data in PICKLE.findall(coder.spec.payload) for fault in faults_of(data)
+        ]
+    return [Step(stage=stage, hints=hints_of[stage], pickle_bytes=size) for stage, size in largest.items()], problems
+
+
+def _in_order(proto: Any, ids: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    for name in ids:
+        transform = proto.components.transforms[name]
+        yield name, transform
+        yield from _in_order(proto, transform.subtransforms)
+
+
+def _hints_of(proto: Any, environment_id: str) -> dict[str, str]:
+    found = {}
+    for urn, value in proto.components.environments[environment_id].resource_hints.items() if environment_id else ():
+        name = urn.split(":")[2]  # beam:resources:NAME:v1
+        found[name] = f"{int(value) / 1e9:g} GB" if name == "min_ram_bytes" else value.decode()
+    return found
+
+
+def faults_of(encoded: bytes) -> list[str]:
+    """What is wrong with something that Beam has pickled."""
+    found = Contents(bz2.decompress(base64.b64decode(encoded)))
+    faults = [f"{name} is pickled by value; only what the workers can import may travel" for name in found.by_value]
+    if models := sorted(found.libraries & MODEL_LIBRARIES):
+        faults.append(f"an object of {', '.join(models)} is in the pickle; a model is loaded by the worker")
+    if len(encoded) > MAX_PICKLE:
+        faults.append(f"the pickle has {len(encoded):,} bytes; at most {MAX_PICKLE:,}")
+    return faults
+
+
+class Contents(pickle.Unpickler):
+    """What stands in a pickle of ours: `by_value` names functions and classes that are in it with their code (Beam's own
+    are left aside, as the workers run the same Beam), `libraries` are the packages of all that it names.
+    """
+
+    def __init__(self, data: bytes):
+        super().__init__(io.BytesIO(data))
+        self.by_value: list[str] = []
+        self.libraries: set[str] = set()
+        self.load()
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = super().find_class(module, name)
+        self.libraries.add(module.partition(".")[0])
+        if not module.endswith("cloudpickle"):
+            return found
+        readers: dict[str, Callable[..., str]] = {
+            "_make_function": lambda code, names, *_: f"{names.get('__name__')}.{code.co_qualname}",
+            "_make_skeleton_class": lambda kind, name, bases, kwargs, *_: f"{kwargs.get('__module__')}.{name}",
+            "_make_skeleton_enum": lambda bases, name, qualname, members, module, *_: f"{module}.{qualname}",
+            "dynamic_subimport": lambda name, _: f"module {name}",
+        }
+        if name == "subimport":
+            return self._noted(found, lambda name: self.libraries.add(name.partition(".")[0]))
+        return self._noted(found, readers[name]) if name in readers else found
+
+    def _noted(self, make: Callable[..., Any], read: Callable[..., Any]) -> Callable[..., Any]:
+        def made(*arguments: Any) -> Any:
+            name = read(*arguments)
+            if name and not name.startswith("apache_beam."):
+                self.by_value.append(name)
+            return make(*arguments)
+
+        return made
+
+
+def read_code(proto: Any) -> tuple[str, list[str], list[str]]:
+    """The workers' image, the files that are staged for them, and those of these that should not be."""
+    from apache_beam.portability.api import beam_runner_api_pb2 as api
+
+    images, shipped = set(), set()
+    for environment in proto.components.environments.values():
+        images.add(api.DockerPayload.FromString(environment.payload).container_image)
+        for file in environment.dependencies:
+            shipped.add(api.ArtifactStagingToRolePayload.FromString(file.role_payload).staged_name)
+    odd = sorted(name for name in shipped if not name.endswith(STAGED) and not name.startswith("reactionnet-"))
+    return ", ".join(sorted(images)), sorted(shipped), [f"{name} would be shipped beside the wheel" for name in odd]
+
+
+def _too_small(steps: Sequence[Step], workers: Machine) -> list[str]:
+    asked = [(float(step.hints["min_ram_bytes"].split()[0]), step.stage) for step in steps if _on_cpu(step)]
+    found = [
+        f"{stage} needs {gb:g} GB on a worker with {workers.vcpus} processes; {workers.name} has {workers.ram_gb:g} GB"
+        for gb, stage in asked
+        if gb > workers.ram_gb
+    ]
+    return found
+
+
+def _on_cpu(step: Step) -> bool:
+    return "min_ram_bytes" in step.hints and "accelerator" not in step.hints
+
+
+def show(found: DryRun, console: "Console") -> None:
+    """Print a dry run."""
+    from rich.table import Table
+
+    table = Table(title="the job's stages")
+    for name in ("stage", "resource hints", "largest pickle"):
+        table.add_column(name, justify="right" if name == "largest pickle" else "left", overflow="fold")
+    for step in found.steps:
+        said = "; ".join(f"{name.removesuffix('_bytes')} {value}" for name, value in step.hints.items())
+        table.add_row(step.stage, said, f"{step.pickle_bytes:,} B" if step.pickle_bytes else "")
+    console.print(table)
+    job = "not made, `pip install reactionnet[gcp]`" if found.job_bytes is None else f"{found.job_bytes:,} bytes"
+    facts = {
+        "workers": f"{found.machine.name}: {found.machine.vcpus} processes, {found.machine.ram_gb:g} GB of memory,"
+        f" {found.disk_gb} GB of disk",
+        "room on disk": f"about {(found.disk_gb - IMAGE_GB) / found.machine.vcpus / 2:.0f} GB for the source of each"
+        " process, and as much for its pictures; --disk_size_gb for larger ones",
+        "image": found.image,
+        "shipped beside it": ", ".join(found.shipped) or "nothing",
+        "graph": f"{found.graph_bytes:,} bytes; Beam's description of the job: {job}",
+    }
+    for name, fact in facts.items():
+        console.print(f"{name}: {fact}", soft_wrap=True)
+    for note in found.notes:
+        console.print(note, style="yellow", soft_wrap=True)
