@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reactionnet_datasets.torchvision_on_cpu import ensure
+
 Batch = Mapping[str, Tensor]
 
 
@@ -14,6 +16,7 @@ class Correlations:
     """Pearson's correlation of each target over all clips, and their mean, from `intensity_BK` and its labels."""
 
     def __init__(self, targets: Sequence[str]):
+        ensure()  # torchmetrics imports torchvision
         from torchmetrics import PearsonCorrCoef
 
         self.names = tuple(targets)

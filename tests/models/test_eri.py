@@ -1,6 +1,8 @@
 """ERI against literal loops from its equations, against librosa, and in its parts."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -152,6 +154,13 @@ def test_correlations_are_those_of_numpy():
         metric.update({"intensity_BK": found[part]}, {name: value[part] for name, value in batch.items()})
     expected = [np.corrcoef(found[:, k], batch["intensity_BK"][:, k])[0, 1] for k in range(3)]
     assert metric.compute()["pearson"] == pytest.approx(np.mean(expected), abs=1e-5)
+
+
+def test_correlations_stand_alone():
+    """Where no picture's net was imported before, as in the evaluation of sound."""
+    code = "from reactionnet_models.correlation import Correlations; Correlations(['a']).compute()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_tokens_are_librosas_coefficients_around_each_frame():
