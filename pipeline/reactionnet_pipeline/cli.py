@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from reactionnet_datasets.shards import MANIFEST, manifest_version, remove_temporaries
+from reactionnet_datasets.shards import MANIFEST, manifest_version, read_manifest, remove_temporaries
 from reactionnet_datasets.splits import LOCK, SPLITS, read_lock
 from reactionnet_datasets.stores import Place, StoreError, StorePath, as_place
 from reactionnet_pipeline.annotations import Annotation, label_columns, read_annotations, write_annotations
@@ -149,6 +149,9 @@ def build(
     prices: Annotated[
         Path | None, typer.Option(help="With --estimate: prices and rates. [default: an example]", show_default=False)
     ] = None,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="After a job that a template started: report, and say if it published.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --runner DataflowRunner: build and check the job, start nothing.")
     ] = False,
@@ -204,17 +207,17 @@ def build(
         if estimate:
             _estimate(made, looked_at, config, models, prices, workers, json_)
             return
-        digest = inputs_digest(made, splits, config, target_shard_bytes, max_loss, further)
-        if nothing_to_do(out, work, digest):
-            _say_left_out([model for model in models if isinstance(model, LeftOut)])
-            console.print(f"nothing to do: {out / MANIFEST} is up to date")
-            return
-        models[0] = find_blip(caption_model)
         if on_dataflow:
             _check_reach(made, looked_at, models, beam_options)
         if dry_run:
             _dry_run(made, models, out, work, splits, config, gate, target_shard_bytes, max_loss, beam_options)
             return
+        digest = inputs_digest(made, splits, config, target_shard_bytes, max_loss, further)
+        if not _hands_over(beam_options) and nothing_to_do(out, work, digest):
+            _say_left_out([model for model in models if isinstance(model, LeftOut)])
+            console.print(f"nothing to do: {out / MANIFEST} is up to date")
+            return
+        models[0] = find_blip(caption_model)
         left_out += [model for model in models if isinstance(model, LeftOut)]
         _say_left_out(left_out)
         further["models"] = stamps(models)
@@ -230,25 +233,33 @@ def build(
             weights, unusable = checked([model for model in models if isinstance(model, Found)], work, devices)
             _say_left_out(unusable)
             left_out += unusable
-            write_plan(made, work)
-            write_annotations(work, coded)
-            result = _run(
-                made,
-                weights,
-                left_out,
-                label_columns(coded),
-                out,
-                work,
-                splits,
-                config,
-                gate,
-                target_shard_bytes,
-                max_loss,
-                workers,
-                beam_options,
-                log_level,
-                quiet,
-            )
+            if finish:
+                result = _finished(work)
+                if result["published"]:  # by a machine that may have other weights
+                    left_out = [LeftOut(**stage) for stage in read_manifest(out)["stages_left_out"]]
+            else:
+                write_plan(made, work)
+                write_annotations(work, coded)
+                result = _run(
+                    made,
+                    weights,
+                    left_out,
+                    label_columns(coded),
+                    out,
+                    work,
+                    splits,
+                    config,
+                    gate,
+                    target_shard_bytes,
+                    max_loss,
+                    workers,
+                    beam_options,
+                    log_level,
+                    quiet,
+                )
+            if result is None:
+                console.print("handed over; when the job is done, --finish with the same options writes the report")
+                raise typer.Exit
             from reactionnet_pipeline.annotation_report import annotation_facts
             from reactionnet_pipeline.report import write_report
 
@@ -295,20 +306,6 @@ def _estimate(
         print(json.dumps(estimate.as_json(found), indent=1))
     else:
         estimate.show(found, Console(highlight=False, markup=False))
-
-
-def _place(option: str, text: str) -> Place:
-    try:
-        return as_place(text)
-    except ValueError as error:
-        raise UserError(f"{option}: {error}") from None
-
-
-def _read_annotations(path: Place | None, config: Config, made: Plan) -> tuple[Annotation, ...]:
-    if path is None:
-        return ()
-    known = [*(row.video_id for row in made.rows), *(letter.video_id for letter in made.letters)]
-    return read_annotations(path, config.clips.dataset, known)
 
 
 def _on_dataflow(beam_options: Sequence[str]) -> bool:
@@ -366,6 +363,20 @@ def _dry_run(
     if found.problems:
         raise UserError("this job would not do:\n  " + "\n  ".join(found.problems))
     console.print("nothing was started; nothing is wrong with the job as far as that can be seen from here")
+
+
+def _place(option: str, text: str) -> Place:
+    try:
+        return as_place(text)
+    except ValueError as error:
+        raise UserError(f"{option}: {error}") from None
+
+
+def _read_annotations(path: Place | None, config: Config, made: Plan) -> tuple[Annotation, ...]:
+    if path is None:
+        return ()
+    known = [*(row.video_id for row in made.rows), *(letter.video_id for letter in made.letters)]
+    return read_annotations(path, config.clips.dataset, known)
 
 
 def _say_left_out(stages: Sequence[LeftOut]) -> None:
@@ -441,9 +452,10 @@ def _beam_options(arguments: list[str], workers: int, out: Place, work: Place) -
         known = ["--sources", "--out", "--split", "--work", "--workers", "--allow-license", "--tombstones", "--layouts",
                  "--require-consent", "--split-ratio", "--disjoint", "--target-shard-bytes", "--max-loss", "--set",
                  "--annotations", "--caption-model", "--embedding-model", "--demographics-model", "--clips",
-                 "--key-frames", "--estimate", "--json", "--prices", "--dry-run"]  # fmt: skip
+                 "--key-frames", "--estimate", "--json", "--prices", "--finish", "--dry-run"]  # fmt: skip
         near = difflib.get_close_matches(unknown[0].partition("=")[0], [*known, *parser._option_string_actions], n=1)
         raise UserError(f"no such option: {unknown[0]}" + (f"; did you mean {near[0]}?" if near else ""))
+    check_runner(arguments, workers, str(out), str(work))
     return arguments
 
 
@@ -451,14 +463,14 @@ def _run(
     made: Plan, weights: dict[str, Weights], left_out: list[LeftOut], labels: tuple[str, ...], out: Place, work: Place,
     splits: tuple[str, ...], config: Config, gate: Gate, target_shard_bytes: int, max_loss: float,
     workers: int, beam_options: list[str], log_level: str, quiet: bool,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any] | None:  # fmt: skip
+    """What came out; None where the job was handed over to a service that only now begins it."""
     from reactionnet_pipeline.build import LABELS, Build
     from reactionnet_pipeline.highlights import key_frame_quota
     from reactionnet_pipeline.launch import run
     from reactionnet_pipeline.progress import Watcher
     from reactionnet_pipeline.weights import digests
 
-    check_runner(arguments, workers, str(out), str(work))
     facts = {
         "versions": all_versions(),
         "config": {stage: settings for stage, settings in asdict(config).items() if stage != "dataflow"},
@@ -488,9 +500,31 @@ def _run(
     started = time.monotonic()
     with Watcher(work.resolve(), num_sources, quiet) as watcher:
         run(job, workers or os.cpu_count() or 1, beam_options, log_level)
+    if _hands_over(beam_options):
+        return None
+    return _result(work, watcher.totals["decode"], time.monotonic() - started)
+
+
+def _hands_over(beam_options: Sequence[str]) -> bool:
+    """Whether Dataflow's template launcher started this command: the job begins when it ends."""
+    return any(option.startswith("--template_location") for option in beam_options)
+
+
+def _finished(work: Place) -> dict[str, Any]:
+    """What came out of a job that was handed over; its time is counted from then."""
+    from reactionnet_pipeline.progress import Watcher
+
+    try:
+        seconds = ((work / RESULT).stat().st_mtime_ns - (work / "plan" / LOCK).stat().st_mtime_ns) / 1e9
+    except FileNotFoundError as missing:
+        raise UserError(
+            f"--finish: there is no {missing.filename}: no job of these folders was done; look at its log, or run it again"
+        ) from None
+    return {"seconds": round(seconds, 3)} | _result(work, Watcher(work, 0, True).read()["decode"], seconds)
+
+
+def _result(work: Place, frames: int, seconds: float) -> dict[str, Any]:
     result = json.loads((work / RESULT).read_bytes())
-    seconds = time.monotonic() - started
-    frames = watcher.totals["decode"]
     return {
         **result,
         "pipeline_seconds": round(seconds, 3),
