@@ -7,11 +7,13 @@ import sys
 import pytest
 
 from drawn_shards import write_dataset
+from faulty_store import BUCKET, s3_server
+from reactionnet_datasets import stores
 from reactionnet_datasets.publishing import digests_of, publish
 from reactionnet_datasets.shards import MANIFEST, file_sha256, read_manifest
 from reactionnet_datasets.splits import LOCK, write_lock
 from reactionnet_datasets.storage import ShardError
-from reactionnet_datasets.stores import files_below
+from reactionnet_datasets.stores import StoreError, StorePath, files_below
 from reactionnet_datasets.validate import validate
 
 
@@ -92,3 +94,23 @@ def test_a_copy_across_file_systems_is_a_copy(candidate, tmp_path, monkeypatch):
     publish(candidate, tmp_path / "set")
     shutil.rmtree(candidate)
     assert validate(tmp_path / "set").faults == []
+
+
+def test_into_a_store_and_on_to_another_place_in_it(candidate, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    stores._systems.clear()
+    first, second = (StorePath(f"s3://{BUCKET}/{name}") for name in ("first", "second"))
+    with s3_server(monkeypatch.setenv) as server:
+        server.faults.append(
+            lambda request: request.method == "PUT" and ".idx" in request.path and request.refuse("403 No")
+        )
+        with pytest.raises(StoreError, match="idx"):
+            publish(candidate, first)
+        assert not (first / MANIFEST).exists()
+        server.faults.clear()
+        publish(candidate, first)
+        done = publish(first, second)
+        assert publish(first, second).copied == 0
+        assert content(second).items() <= content(candidate).items()
+        assert done.sha256 == file_sha256(candidate / MANIFEST)
+        assert validate(second).faults == []
