@@ -1,5 +1,6 @@
 """Pearson's correlation of intensities, as the ERI and EMI challenges report it, streamed with torchmetrics."""
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,9 +23,12 @@ class Correlations:
         self.names = tuple(targets)
         self._each = [PearsonCorrCoef() for _ in targets]
         self._seen = [0] * len(self.names)
+        self._first: dict[int, Tensor] = {}
+        self._varies = [False] * len(self.names)
         self.definition = (
             "Pearson's correlation of each emotion over all clips pooled, pearson is their mean; a clip whose label is "
-            "masked is skipped; an emotion that does not vary, or has fewer than two clips, has none (nan)"
+            "masked is skipped; answers that do not vary score 0; an emotion whose labels do not vary, or that has fewer "
+            "than two clips, has none (nan)"
         )
 
     def update(self, out: Batch, batch: Batch) -> None:
@@ -34,15 +38,18 @@ class Correlations:
         for place, metric in enumerate(self._each):
             mask_B = mask_BK[:, place]
             if mask_B.any():
-                metric.update(found_BK[mask_B, place], true_BK[mask_B, place].float())
+                answers = found_BK[mask_B, place]
+                metric.update(answers, true_BK[mask_B, place].float())
                 self._seen[place] += int(mask_B.sum())
+                first = self._first.setdefault(place, answers[0])
+                self._varies[place] |= bool(answers.ne(first).any())
 
     def compute(self) -> dict[str, float]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # nothing varies: nan says so
             each = [
-                float(metric.compute()) if num > 1 else float("nan")
-                for metric, num in zip(self._each, self._seen, strict=True)
+                math.nan if num < 2 else float(metric.compute()) if varies else 0.0
+                for metric, num, varies in zip(self._each, self._seen, self._varies, strict=True)
             ]
         return {
             "pearson": sum(each) / len(each),

@@ -284,7 +284,7 @@ def _rounded(values: Sequence[float]) -> list[float]:
 
 
 def _values(each: Sequence[Mapping[str, Any]] | None, name: str, part: str = "scores") -> list[float]:
-    return [one[part][name] for one in each or () if name in one[part]]
+    return [one[part][name] for one in each or () if one[part].get(name) is not None]
 
 
 def _shown(values: Sequence[float]) -> str:

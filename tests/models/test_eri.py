@@ -154,6 +154,10 @@ def test_correlations_are_those_of_numpy():
         metric.update({"intensity_BK": found[part]}, {name: value[part] for name, value in batch.items()})
     expected = [np.corrcoef(found[:, k], batch["intensity_BK"][:, k])[0, 1] for k in range(3)]
     assert metric.compute()["pearson"] == pytest.approx(np.mean(expected), abs=1e-5)
+    (same,) = eri.metrics(TINY)
+    for _ in range(2):  # a third is not exact in binary: a plain formula finds rounding to correlate with
+        same.update(eri.prior(TINY, dict.fromkeys(TINY.targets, 1 / 3), batch), batch)
+    assert set(same.compute().values()) == {0.0}
 
 
 def test_correlations_stand_alone():
