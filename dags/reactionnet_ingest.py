@@ -160,6 +160,7 @@ with DAG(
         task_id="estimate",
         bash_command="{{ params.build_command | quote }} --estimate --json {{ command_line(params) }}",
         execution_timeout=timedelta(minutes=30),
+        do_xcom_push=False,
     )
 
     @task.branch
