@@ -14,6 +14,11 @@ from fake.affectnet import write_later
 from fake.disfa import write_disfa
 from fake.every import SHARED, WRITERS
 from fake.printed import picture, write
+from reactionnet_datasets.about import load_importer
+from reactionnet_datasets.import_plan import plan
+from reactionnet_datasets.import_publish import publish
+from reactionnet_datasets.importing import read_results, write_job, write_jobs
+from reactionnet_datasets.release import Release
 
 SMALL = ("--target-shard-bytes", "16000")
 
@@ -25,7 +30,7 @@ def start(*arguments, **options):
 
 def run(*arguments, code=0):
     process = start(*arguments)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == code, err
     return out, err
 
@@ -76,16 +81,35 @@ def test_a_picture_that_changed_is_imported_anew(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(WRITERS))
-def test_the_beam_job_writes_the_same_bytes_landmarks_included(name, tmp_path):
-    if name == "rendered_facs" and not SHARED.is_dir():
-        pytest.skip(f"no shared recordings at {SHARED}")
-    release = WRITERS[name](tmp_path / "release")
-    how = ("-q", "--landmarks", "dlib", *SMALL)
-    run(name, release, tmp_path / "local", *how, "--workers", 1)
-    run(name, release, tmp_path / "beam", *how, "--runner", "FnApiRunner", "--direct_num_workers", "1")
+def test_the_beam_job_writes_the_same_bytes(tmp_path):
+    release = write_disfa(tmp_path / "disfa")
+    run("disfa", release, tmp_path / "local", "-q", "--workers", 1)
+    run("disfa", release, tmp_path / "beam", "-q", "--runner", "FnApiRunner", "--direct_num_workers", "1")
     assert digests(tmp_path / "local") == digests(tmp_path / "beam")
-    assert all("landmarks.npy" in arrays for _, arrays in chunks_of(tmp_path / "beam"))
+
+
+@pytest.mark.slow
+def test_every_data_set_is_the_same_on_beam_and_gets_landmarks(tmp_path):
+    """The shards of all data sets as one Beam job, as starting Beam for each would take long."""
+    planned = {}
+    for name in sorted(WRITERS) if SHARED.is_dir() else sorted(set(WRITERS) - {"rendered_facs"}):
+        root, module = WRITERS[name](tmp_path / name / "release"), load_importer(name)
+        for how in ("local", "beam"):
+            planned[name, how] = plan(
+                Release(root), module, module.Options(), tmp_path / name / how, tmp_path / name / f"{how}.work",
+                target_bytes=16_000, landmarks="dlib",
+            )  # fmt: skip
+    jobs = [job for (_, how), made in planned.items() if how == "beam" for job in made.jobs]
+    write_jobs(tmp_path, jobs)
+    command = [sys.executable, "-m", "reactionnet_pipeline.import_job", str(tmp_path), "--runner", "FnApiRunner"]
+    subprocess.run(command, check=True, timeout=900)
+    results = iter(read_results(tmp_path, len(jobs)))
+    for (name, how), made in planned.items():
+        written = [next(results) if how == "beam" else write_job(job) for job in made.jobs]
+        publish(tmp_path / name / how, load_importer(name).ABOUT, made, written)
+    for name in {name for name, _ in planned}:
+        assert digests(tmp_path / name / "local") == digests(tmp_path / name / "beam"), name
+        assert all("landmarks.npy" in arrays for _, arrays in chunks_of(tmp_path / name / "beam")), name
 
 
 def test_list_names_terms_status_and_papers():
