@@ -9,6 +9,7 @@ Letters: N admitted sources, S of them in the sample, P of these tried.
 """
 
 import hashlib
+import multiprocessing
 import resource
 import subprocess
 import sys
@@ -24,10 +25,11 @@ import av
 from rich.console import Console
 from rich.table import Table
 
+from reactionnet_datasets.stores import as_place, faults, system_options
 from reactionnet_pipeline.config import Config
 from reactionnet_pipeline.errors import Code, SourceError
 from reactionnet_pipeline.isolated import call_isolated
-from reactionnet_pipeline.manifest import Row
+from reactionnet_pipeline.manifest import Row, redacted
 from reactionnet_pipeline.model_options import Found, LeftOut, Weights, with_digest
 from reactionnet_pipeline.prices import Prices
 from reactionnet_pipeline.trial import Trial, load_models, try_source
@@ -164,6 +166,9 @@ def estimate_build(
             letters[row.video_id] = str(error)
     if not headers:
         raise ValueError(_nothing(len(chosen), letters))
+    # as in a build: a child forked from this process would inherit the threads that read a store
+    multiprocessing.set_start_method("forkserver", force=True)
+    multiprocessing.set_forkserver_preload(["reactionnet_pipeline.build"])
     embedding = next((one for one in models if isinstance(one, Found) and one.stage == "embeddings"), None)
     weights = with_digest(embedding) if embedding else None
     start_up = StartUp(imports_s=_imports_s(), models_s=call_isolated(load_models, (), TRIAL_LIMIT_S))
@@ -245,21 +250,21 @@ def _opened(location: str) -> Iterator[tuple[int, av.container.InputContainer]]:
         return
     import fsspec
 
+    scheme = location.partition("://")[0]
     try:
-        system, path = fsspec.url_to_fs(location)
-        num_bytes = system.info(path)["size"]
-        file: BinaryIO = system.open(path, "rb")
-    except (OSError, ImportError, ValueError) as error:
-        raise SourceError(Code.FETCH_FAILED, f"{location}: {error}") from error
+        num_bytes = as_place(location).stat().st_size
+        file: BinaryIO = fsspec.filesystem(scheme, skip_instance_cache=True, **system_options(scheme)).open(location)
+    except (OSError, *faults()) as error:
+        raise SourceError(Code.FETCH_FAILED, redacted(str(error))) from error
     options = {"protocol_whitelist": "", "format_whitelist": FORMATS, "enable_drefs": "0", "use_absolute_path": "0"}
     with file:
         try:
             container = av.open(file, "r", options=options, metadata_errors="replace")
-        except (av.error.FFmpegError, OSError) as error:
-            raise SourceError(Code.UNREADABLE, f"{location}: {error}") from error
+        except (av.error.FFmpegError, *faults()) as error:
+            raise SourceError(Code.UNREADABLE, f"{redacted(location)}: {error}") from error
         with container:
             if not container.streams.video or video_stream(container).codec_context is None:
-                raise SourceError(Code.NO_VIDEO, f"{location} has no video stream")
+                raise SourceError(Code.NO_VIDEO, f"{redacted(location)} has no video stream")
             yield num_bytes, container
 
 
@@ -329,7 +334,6 @@ def extrapolate(
         for name in ("sound", "decode", "clips")
     }
     fetched_gb = sum(header.remote_bytes for header in headers) * scale / GB
-    staged = {"fetched": fetched_gb, **staged}
     published_gb = amount("published") / GB
     a_frame = [1e3 * sum(t.seconds.values()) / h.frames for t, h in zip(trials, tried, strict=True) if h.frames]
     codecs = sorted({header.codec for header in headers})
@@ -440,7 +444,7 @@ def show(estimate: Estimate, console: Console) -> None:
     row("GPU-hours in all", _hours(one.gpu_hours), f"GPU {prices.gpu!r}")
     row("hours on the clock", _hours(one.wall_hours), f"with {one.workers} workers as fast as this machine's cores")
     table.add_section()
-    row("GB fetched", f"{one.fetched_gb:,.3f}", "what is not on this machine")
+    row("GB fetched", f"{one.fetched_gb:,.3f}", "what is not on this machine, once for each that works on it")
     row("GB in the work folder", f"{sum(one.staged_gb.values()):,.3f}", _listed(one.staged_gb, ".3f"))
     row("GB published", f"{one.published_gb:,.3f}", "shards, indexes and tables")
     table.add_section()

@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from reactionnet_datasets.splits import LOCK, write_lock
+from reactionnet_datasets.stores import as_place
 from reactionnet_datasets.tabulate import tabulate
 from reactionnet_pipeline import admitted, clips, voice
 from reactionnet_pipeline.annotations import write_annotations
@@ -27,7 +28,7 @@ from reactionnet_pipeline.detector import detect_faces
 from reactionnet_pipeline.embeddings import EmbedFaces
 from reactionnet_pipeline.errors import SourceError
 from reactionnet_pipeline.inference import Loaded
-from reactionnet_pipeline.ingest import ingest, load_info
+from reactionnet_pipeline.ingest import ingest, load_info, source_file
 from reactionnet_pipeline.landmarks import find_landmarks
 from reactionnet_pipeline.layout_files import lay_out, load_layout
 from reactionnet_pipeline.manifest import Row
@@ -129,7 +130,7 @@ class _Run:
             pixels=info.width * info.height,
             duration_s=info.end_s,
             has_audio=info.has_audio,
-            num_bytes=Path(ingested.path).stat().st_size,
+            num_bytes=as_place(ingested.path).stat().st_size,
             fetch_s=time.monotonic() - started if remote else 0.0,
         )
         layout = self.timed("layout", lambda: lay_out(ingested, config.layout, work))
@@ -146,9 +147,9 @@ class _Run:
         work, config, video_id = self.work, self.config, self.row.video_id
         spans = load_layout(Path(segments[0].laid_out.layout)).spans()
         reach = [padded(segment, spans[segment.span], info) for segment in snippet]
-        path = Path(segments[0].laid_out.ingested.path)
-        # what is left of `decode` grows with the faces, this with the pixels
-        self.timed("pictures", lambda: sum(_decoded(path, info, low, high) for low, high in reach))
+        with source_file(segments[0].laid_out.ingested) as path:
+            # what is left of `decode` grows with the faces, this with the pixels
+            self.timed("pictures", lambda: sum(_decoded(path, info, low, high) for low, high in reach))
         own, planned, decoded = _frames(snippet), planned_frames(segments, info), sum(b - a for a, b in reach)
         parts = self.timed("faces", lambda: [decode_segment(segment, config.decode, work) for segment in snippet])
         self.seconds["faces"] = max(self.seconds["faces"] - self.seconds["pictures"], 0.0)

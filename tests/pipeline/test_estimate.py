@@ -5,12 +5,15 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from builds import RATIO, write_rows
+from faulty_store import BUCKET, s3_server
+from reactionnet_datasets import stores
 from reactionnet_pipeline.cli import app
 from reactionnet_pipeline.errors import Code, SourceError
 from reactionnet_pipeline.estimate import Header, Models, StartUp, extrapolate, read_header, sample
@@ -92,7 +95,6 @@ def test_only_what_is_not_here_is_fetched():
     headers = [header("a", remote=True, num_bytes=3_000_000_000), header("b")]
     found = estimate(headers, [trial("a", fetch_s=60.0)], 4)
     assert found.fetched_gb == pytest.approx(6)
-    assert found.staged_gb["fetched"] == pytest.approx(6)
     busy_s = sum(found.core_seconds.values()) - START_UP.total_s(2) + 2 * 60
     assert found.wall_hours * 3600 == pytest.approx(START_UP.clock_s + busy_s / 2)
 
@@ -141,6 +143,21 @@ def test_a_header_tells_frames_and_what_the_row_asks_for(drawn):
     with pytest.raises(SourceError) as error:
         read_header(replace(row, location=str(drawn.manifest)))
     assert error.value.code == Code.NOT_A_VIDEO
+
+
+def test_a_header_in_a_store_is_read_by_ranges(drawn, monkeypatch):
+    path = Path(drawn.rows()[0]["uri"])
+    row = Row(line=1, video_id="a", uri="", location=str(path), license="CC0-1.0")
+    stores._systems.clear()  # they know another server
+    with s3_server(monkeypatch.setenv):
+        url = f"s3://{BUCKET}/videos/a.mp4"
+        stores.as_place(url).put(path)
+        found = read_header(replace(row, location=url))
+        with pytest.raises(SourceError, match="FETCH_FAILED"):
+            read_header(replace(row, location=url + "x"))
+    stores._systems.clear()
+    assert found == replace(read_header(row), remote=True)
+    assert found.remote_bytes == path.stat().st_size
 
 
 def test_the_command_estimates_and_writes_nothing(drawn, tmp_path):
