@@ -7,6 +7,8 @@ Lucey et al., CVPR workshops 2010. Access by a signed form of the Affect Analysi
     FACS/S005/001/S005_001_00000011_facs.txt                        action unit and intensity a line, of the peak alone
     Landmarks/S005/001/S005_001_00000011_landmarks.txt              68 lines "x y", of every frame
 
+or the same in the folders that the archives unpack to (extended-cohn-kanade-images/, Emotion_labels/, FACS_labels/).
+
 Codes: 0 neutral 1 anger 2 contempt 3 disgust 4 fear 5 happiness 6 sadness 7 surprise. Frames without a file are
 `not_annotated`, never neutral. An action unit is present if it is listed: intensity 0 means present but not graded, so
 `au_occ_4` is 1 and `au_int_4` is masked with `raw` "0". At a coded peak every other unit that CK+ codes is absent, 0. Where
@@ -28,7 +30,7 @@ from reactionnet_datasets.labels import classes_of
 from reactionnet_datasets.release import Release, ReleaseError
 from reactionnet_datasets.sample import Label
 
-IMAGES = "cohn-kanade-images"
+IMAGES = ("cohn-kanade-images", "extended-cohn-kanade-images/cohn-kanade-images")
 CLASSES = classes_of("ckplus8")
 # What CK+ codes (Lucey et al., Table 1).
 AUS = (
@@ -41,7 +43,7 @@ _NUMBER = re.compile(r"(S\d+)_(\d+)_(\d+)", re.IGNORECASE)
 ABOUT = About(
     name="ck_plus",
     title="CK+, extended Cohn-Kanade: posed sequences from neutral to the peak of an expression",
-    markers=(f"{IMAGES}/{_SUBJECT}", f"Emotion/{_SUBJECT}|Emotion_labels/Emotion/{_SUBJECT}",
+    markers=("|".join(f"{folder}/{_SUBJECT}" for folder in IMAGES), f"Emotion/{_SUBJECT}|Emotion_labels/Emotion/{_SUBJECT}",
              f"FACS/{_SUBJECT}|FACS_labels/FACS/{_SUBJECT}"),
     terms="signed form; research; only some subjects may appear in publications; no redistribution",
     ask="the Affect Analysis Group, University of Pittsburgh",
@@ -75,7 +77,8 @@ def read(release: Release, options: Options) -> Iterator[Clip]:
     emotions = _files(release, release.first("Emotion", "Emotion_labels/Emotion"), "_emotion", ".txt")
     units = _files(release, release.first("FACS", "FACS_labels/FACS"), "_facs", ".txt")
     points = _files(release, _landmarks(release), "_landmarks", ".txt")
-    pictures = _files(release, release.first(IMAGES), "", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+    top = release.first(*IMAGES)
+    pictures = _files(release, top, "", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
     coded = {
         name: Coded(emotion=_emotion(release, emotions.get(name, {})), units=_units(release, units.get(name, {})))
         for name in sorted(pictures.keys() | emotions.keys() | units.keys() | points.keys())
@@ -86,16 +89,16 @@ def read(release: Release, options: Options) -> Iterator[Clip]:
             release.note("sequences without an emotion", name)
         if of_sequence.units is None:
             release.note("sequences without action units", name)
-        clip = _clip(release, name, pictures.get(name, {}), of_sequence, points.get(name, {}), aus)
+        clip = _clip(
+            release, release.relative(top), name, pictures.get(name, {}), of_sequence, points.get(name, {}), aus
+        )
         if clip is not None:
             yield _with_last_three(clip, of_sequence) if options.expression == "last3" else clip
 
 
 def _landmarks(release: Release) -> Path | None:
-    folder = release.find("Landmarks")
+    folder = release.find("Landmarks/Landmarks") or release.find("Landmarks")
     if folder is None:
-        if (archive := release.find("Landmarks.zip")) is not None:
-            raise ReleaseError(f"{release.relative(archive)} is not unpacked: unpack it first")
         release.note("folders that lack", "Landmarks")
     return folder
 
@@ -162,10 +165,16 @@ def _units(release: Release, files: dict[int, Path]) -> tuple[int, dict[int, flo
 
 
 def _clip(
-    release: Release, name: str, pictures: dict[int, Path], coded: Coded, points: dict[int, Path], aus: list[int]
+    release: Release,
+    images: str,
+    name: str,
+    pictures: dict[int, Path],
+    coded: Coded,
+    points: dict[int, Path],
+    aus: list[int],
 ) -> Clip | None:
     subject, _, sequence = name.partition("_")
-    where = f"{IMAGES}/{subject}/{sequence}"
+    where = f"{images}/{subject}/{sequence}"
     labelled = {one[0] for one in (coded.emotion, coded.units) if one}
     for frame in sorted((labelled | points.keys()) - pictures.keys()):
         release.missing.append(f"{where}/{name}_{frame:08d}.png")

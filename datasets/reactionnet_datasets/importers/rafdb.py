@@ -131,27 +131,18 @@ def _read_subset(release: Release, subset: str, kind: str) -> Iterator[Clip]:
 def _picture_folder(release: Release, subset: str, kind: str) -> tuple[str, Path]:
     top = release.first(f"{subset}/Image")
     if kind == "auto":
-        kind = "aligned" if _unpacked(release, f"{subset}/Image/aligned") else "original"
-    if not _unpacked(release, f"{subset}/Image/{kind}"):
+        kind = "aligned" if release.find(f"{subset}/Image/aligned") else "original"
+    if release.find(f"{subset}/Image/{kind}") is None:
         names = ", ".join(path.name for path in release.listing(top)) or "nothing"
         raise ReleaseError(f"expected {subset}/Image/aligned or {subset}/Image/original ({kind}); found {names}")
     return kind, release.first(f"{subset}/Image/{kind}")
 
 
-def _unpacked(release: Release, folder: str) -> bool:
-    """Whether a folder is there. ReleaseError where it is only as its archive."""
-    if release.find(folder) is not None:
-        return True
-    if (archive := release.find(f"{folder}.zip")) is not None:
-        raise ReleaseError(f"{release.relative(archive)} is not unpacked: unpack it first")
-    return False
-
-
 def _annotations(release: Release, subset: str, name: str, suffix: str) -> Annotations:
-    if not _unpacked(release, f"{subset}/Annotation/{name}"):
+    folder = release.find(f"{subset}/Annotation/{name}")
+    if folder is None:
         release.note("folders of annotations that lack", f"{subset}/Annotation/{name}")
         return Annotations(folder=None)
-    folder = release.first(f"{subset}/Annotation/{name}")
     return Annotations(folder=folder, of_name=_by_name(release, folder, suffix, (".txt",)))
 
 

@@ -73,6 +73,17 @@ def test_shifted_pictures_and_permuted_classes_are_seen(release, tmp_path):
         assert_golden(frame_rows(tmp_path / "permuted"), GOLDEN)
 
 
+def test_the_archives_own_folders_conform(release, tmp_path):
+    for name, inner in (("extended-cohn-kanade-images", "cohn-kanade-images"), ("Emotion_labels", "Emotion"),
+                        ("FACS_labels", "FACS"), ("Landmarks_", "Landmarks")):  # fmt: skip
+        (release / name).mkdir()
+        (release / inner).rename(release / name / inner)
+    (release / "Landmarks_").rename(release / "Landmarks")
+    planned = run_import("ck_plus", release, tmp_path / "out")
+    assert_golden(frame_rows(tmp_path / "out"), GOLDEN)
+    assert "folders that lack" not in planned.facts["notes"]
+
+
 def test_a_peak_that_is_gone_is_missing_with_its_labels(release, tmp_path):
     (release / "cohn-kanade-images/S138/004/S138_004_00000003.png").unlink()
     (release / "cohn-kanade-images/S005/001/S005_001_00000002.png").unlink()  # its landmarks are still there
