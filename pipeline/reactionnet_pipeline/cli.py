@@ -233,6 +233,7 @@ def build(
             weights, unusable = checked([model for model in models if isinstance(model, Found)], work, devices)
             _say_left_out(unusable)
             left_out += unusable
+            result: dict[str, Any] | None
             if finish:
                 result = _finished(work)
                 if result["published"]:  # by a machine that may have other weights
