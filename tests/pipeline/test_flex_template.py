@@ -1,15 +1,20 @@
 """The flex template agrees with `reactionnet-build`: its parameters are options, and they arrive as they were meant."""
 
+import fnmatch
 import importlib.util
 import json
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-FOLDER = Path(__file__).resolve().parents[2] / "pipeline" / "flex_template"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "pipeline" / "flex_template"
 METADATA = json.loads((FOLDER / "metadata.json").read_bytes())
 PARAMETERS = {parameter["name"]: parameter for parameter in METADATA["parameters"]}
 # what makes no sense in a job that Dataflow runs: the local runner's, the terminal's, and what ends before a job begins
@@ -124,3 +129,36 @@ def test_gcloud_takes_the_metadata(tmp_path):
     assert done.returncode == 0, done.stderr
     content = json.loads(json.loads(done.stdout))
     assert content["metadata"] == {key: value for key, value in METADATA.items() if key != "streaming"}
+
+
+DOCKERFILE = (ROOT / "pipeline" / "Dockerfile").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def pinned() -> dict[str, str]:
+    lines = (ROOT / "pipeline" / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+def test_the_image_pins_every_library_within_our_bounds():
+    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["pipeline"]]
+    requirements = [Requirement(text) for text in [*wanted, *PROJECT["optional-dependencies"]["gcp"]]]
+    versions = pinned()
+    assert [str(each) for each in requirements if versions[canonicalize_name(each.name)] not in each.specifier] == []
+
+
+def test_the_image_starts_from_pinned_images_of_our_beam():
+    images = re.findall(r"^ARG \w+_IMAGE=(\S+)$", DOCKERFILE, re.MULTILINE)
+    assert [image.rpartition(":")[2] for image in images] == [pinned()["apache-beam"], "20230622_RC00"]
+    assert {re.sub(r"\D", "", re.search(r"python3\.?\d+", image)[0]) for image in images} == {"311"}
+    starts = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    assert starts == ["${LAUNCHER_IMAGE}", "${BEAM_IMAGE}", "worker"]
+
+
+def test_what_the_image_copies_is_there_and_let_through():
+    allowed = (ROOT / "pipeline" / "Dockerfile.dockerignore").read_text().split()
+    copied = [line.split()[1] for line in DOCKERFILE.splitlines() if line.startswith("COPY ") and "--from" not in line]
+    assert len(copied) == 3
+    for path in copied:
+        assert any(fnmatch.fnmatch(path, entry.removeprefix("!")) for entry in allowed[1:]), path
+        assert path.startswith("dist/") or (ROOT / path).is_file(), path
