@@ -168,7 +168,7 @@ def _smaller_recipe(name: str, config: Config) -> Recipe:
     dataset = "rendered_facs" if small else "any"
     if config.task == "pretrain":
         changed: dict[str, Any] = (
-            {"epochs": 20, "stride": 4, "warmup_epochs": 2} if small else {"epochs": 2, "warmup_epochs": 1}
+            {"epochs": 12, "stride": 4, "warmup_epochs": 2} if small else {"epochs": 2, "warmup_epochs": 1}
         )
         stage = _pretraining(batch_size=64 if small else 4, learning_rate=1e-3, **changed)
         return _recipe(config, (stage,), dataset=dataset)

@@ -20,7 +20,7 @@ from reactionnet_models import abaw6
 from reactionnet_models import data as data_of
 from reactionnet_models.data import Data
 from reactionnet_models.features import to_device
-from reactionnet_models.pretrained import Loaded, from_pretrained
+from reactionnet_models.pretrained import Loaded, from_pretrained, recipe_of
 from reactionnet_models.smoothing import SIGMAS, fill_faceless, smooth, tune_sigma, vote
 from reactionnet_models.submission import frame_name, read_template, write_submission
 
@@ -46,7 +46,7 @@ def answer(
     """Answers to every frame of a split, by video; EMI: one row a video. ValueError where the model is not one of ABAW6."""
     if loaded.module is not abaw6 or loaded.config.task == "pretrain":
         raise ValueError(f"{loaded.preset} of {loaded.module.__name__.rpartition('.')[2]} does none of ABAW6's tasks")
-    config, recipe = loaded.config, replace(abaw6.RECIPES[loaded.preset], labels=abaw6.labels(loaded.config))
+    config, recipe = loaded.config, replace(recipe_of(loaded), labels=abaw6.labels(loaded.config))
     stage = recipe.stages[-1]
     stage = replace(stage, stride=max(stage.stride, stage.window))
     fields = (*(field for field in recipe.fields if field != "labels"), *(("labels",) if labelled else ()), "meta")

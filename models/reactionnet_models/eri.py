@@ -389,8 +389,14 @@ def _stage(name: str, **changed: Any) -> Stage:
     )  # fmt: skip
 
 
-def _recipe(config: Config, **given: Any) -> Recipe:
-    changed = given.pop("changed", {})
+def _recipe(
+    config: Config,
+    changed: Mapping[str, Any] | None = None,
+    of: Mapping[str, Mapping[str, Any]] | None = None,
+    **given: Any,
+) -> Recipe:
+    """With what is `changed` in all stages, and `of` some."""
+    changed, of = changed or {}, of or {}
     stages = {"fused": ("audio", "video", "fusion"), "audio": ("audio",), "video": ("video",)}.get(
         config.branch, ("all",)
     )
@@ -401,7 +407,10 @@ def _recipe(config: Config, **given: Any) -> Recipe:
     return Recipe(
         task="reaction intensities",
         labels=labels(config),
-        stages=tuple(_stage(name, **({"part": ""} if name == "all" else {}), **changed) for name in stages),
+        stages=tuple(
+            _stage(name, **{**({"part": ""} if name == "all" else {}), **changed, **of.get(name, {})})
+            for name in stages
+        ),
         fields=(*fields[config.branch], "labels"),
         monitor="pearson",
         higher_is_better=True,
@@ -474,6 +483,8 @@ RECIPES: dict[str, Recipe] = {
         f"small_{name}": _recipe(
             PRESETS[f"small_{name}"], dataset="rendered_facs",
             changed={"epochs": 10, "batch_size": 8, "num_frames": 16, "learning_rate": 5e-4},
+            of={"audio": {"epochs": 30}, "fusion": {"epochs": 20}},  # both cost little
+            note="a plain net to compare with, not the paper's" if name == "resnet18" else "",
         )
         for name in _BRANCHED
     },

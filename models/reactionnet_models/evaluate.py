@@ -26,7 +26,7 @@ from reactionnet_models import figures
 from reactionnet_models.catalogue import without_weights
 from reactionnet_models.data import Data
 from reactionnet_models.features import to_device
-from reactionnet_models.pretrained import Loaded, from_pretrained
+from reactionnet_models.pretrained import Loaded, from_pretrained, recipe_of
 from reactionnet_models.recipe import Recipe
 from reactionnet_models.settings import apply_settings
 
@@ -121,7 +121,7 @@ def _evaluate(
     first = loaded[0]
     if len({(one.module.__name__, one.preset) for one in loaded}) > 1:
         raise ValueError("the runs are of different presets; folds of one table are of the same")
-    recipe = first.module.RECIPES[first.preset]
+    recipe = recipe_of(first)
     asked = first.module.labels(first.config)
     recipe = replace(recipe, labels=data_of.labels_there(data, asked))
     lacking = {name: rule for name, rule in asked.items() if name not in recipe.labels}

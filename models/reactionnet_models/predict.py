@@ -25,7 +25,7 @@ from reactionnet_models import data as data_of
 from reactionnet_models import figures
 from reactionnet_models.data import Data
 from reactionnet_models.features import to_device
-from reactionnet_models.pretrained import Loaded, from_pretrained
+from reactionnet_models.pretrained import Loaded, from_pretrained, recipe_of
 
 LICENSE = "LicenseRef-prediction-only"
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
@@ -40,7 +40,7 @@ def predict(
     """One row a frame: `key`, `clip`, `frame`, `t_s`, and the model's columns; null where there is no answer, such as for
     a face without landmarks. ValueError where the shards cannot be read."""
     module, config = loaded.module, loaded.config
-    recipe = module.RECIPES[loaded.preset]
+    recipe = recipe_of(loaded)
     fields = (*(field for field in recipe.fields if field != "labels"), "meta")
     stage = recipe.stages[-1]
     stage = replace(stage, stride=max(stage.stride, stage.window) if stage.window > 1 else 1)

@@ -5,7 +5,7 @@ Nothing is unpickled: a folder without safetensors is refused.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from reactionnet_datasets.shards import write_atomic
 from reactionnet_models.catalogue import load_model_module, nearest, without_weights
+from reactionnet_models.recipe import Recipe
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 SCHEMA = "reactionnet-model-1"
@@ -30,6 +31,13 @@ class Loaded:
     config: Any
     preset: str
     details: Mapping[str, Any]
+
+
+def recipe_of(loaded: Loaded) -> Recipe:
+    """Its preset's recipe, with the windows that it was trained on, which settings may have changed."""
+    recipe: Recipe = loaded.module.RECIPES[loaded.preset]
+    last = replace(recipe.stages[-1], **loaded.details.get("windows", {}))
+    return replace(recipe, stages=(*recipe.stages[:-1], last))
 
 
 def save_pretrained(

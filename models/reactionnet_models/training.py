@@ -264,7 +264,10 @@ def train(job: Job) -> dict[str, Any]:
     if rows:
         figures.draw_curves(rows, job.recipe.monitor, job.out / "curves.png")
     scores = {key: value for key, value in (rows[-1] if rows else {}).items() if key.startswith("val_")}
-    facts = {"data": job.data.root, "data digest": digest, "fold": job.data.fold, "seed": job.seed}
+    windows = {name: getattr(job.recipe.stages[-1], name) for name in ("window", "stride", "num_frames")}
+    facts = {
+        "data": job.data.root, "data digest": digest, "fold": job.data.fold, "seed": job.seed, "windows": windows,
+    }  # fmt: skip
     save_pretrained(model, job.module, config, job.out / "model", preset=job.preset, details={**facts, "rates": rates})
     summary = {
         **job.described(), "data_digest": digest, "rates": rates, "waiting_for_data": waited,

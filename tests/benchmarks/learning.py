@@ -74,14 +74,11 @@ def _eri(title: str, preset: str, *settings: str, baseline: bool = False, spoken
 
 
 def _abaw6(task: str, baseline: Row) -> tuple[Row, ...]:
-    """Pre-training, the plain net, the task from nothing, the task from the pre-training."""
-    pretraining = Row(title="pre-training", model="abaw6", preset="small_pretrain", hidden=True)
-    return (
-        pretraining,
-        baseline,
-        Row(title="not pre-trained", model="abaw6", preset=f"small_{task}"),
-        Row(title="pre-trained", model="abaw6", preset=f"small_{task}", start="pre-training"),
-    )
+    """The plain net, and the task from the pre-training; of action units from nothing, too."""
+    first = Row(title="pre-training", model="abaw6", preset="small_pretrain", hidden=True)
+    afresh = Row(title="ABAW6, not pre-trained", model="abaw6", preset=f"small_{task}")
+    started = Row(title="ABAW6", model="abaw6", preset=f"small_{task}", start="pre-training")
+    return (first, baseline, *([afresh] if task == "au" else []), started)
 
 
 _RESNET18 = "encoder=resnet18"

@@ -76,6 +76,9 @@ def test_eri_trains_both_branches_and_their_fusion(shards, tmp_path):
     assert np.load(kept / "heard_B.npy").all() and np.load(kept / "frame_mask_BT.npy").shape == (4, 4)
     table = predict.predict(loaded, str(shards), "test")
     assert table.num_rows == 4 and len(set(table["eri_adoration"].to_pylist())) == 1  # one answer a clip
+    assert loaded.details["windows"] == {"window": 0, "stride": 1, "num_frames": 4}
+    fewer = replace(loaded, details={**loaded.details, "windows": {"num_frames": 3}})
+    assert predict.predict(fewer, str(shards), "test").num_rows == 3  # as it was trained, whatever the preset says
 
 
 def test_abaw6_starts_from_its_pretraining(shards, tmp_path):
