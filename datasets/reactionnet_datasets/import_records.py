@@ -65,7 +65,7 @@ class Writing:
     def _records_of(self, clip: Clip) -> Iterator[Record]:
         bad = self._undecodable(clip) if self._job.allow_missing else frozenset()
         stream = _together(self._root, clip)
-        sound = read_sound(self._root, clip.sound) if clip.sound else None
+        sound = self._sound(clip)
         fault = False
         for run in _runs(clip, bad):
             for first, stop in chunk_spans(len(run.places)):
@@ -87,6 +87,16 @@ class Writing:
                     self._on_frames(len(places))
         for _ in stream:
             pass  # a decoder's answer is read to its end, or it would have to be started anew
+
+    def _sound(self, clip: Clip) -> np.ndarray | None:
+        """A clip's sound; none where it cannot be decoded and may lack, as the pictures are good without it."""
+        try:
+            return read_sound(self._root, clip.sound) if clip.sound else None
+        except MediaError as error:
+            if not self._job.allow_missing:
+                raise
+            self.skipped.append(f"the sound of {clip.video}: {error}")
+            return None
 
     def _undecodable(self, clip: Clip) -> frozenset[int]:
         """Places whose pictures do not decode: found in a pass of its own, since a record says how long its clip is."""

@@ -9,6 +9,7 @@ from reactionnet_datasets.media import MediaError, VideoFacts, video_facts
 from reactionnet_datasets.release import Release, ReleaseError
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv")
+_STREAMED = 0xFFFF0000  # a wav that was written to a pipe does not know its length
 SOUNDS = (".wav", ".mp3", ".m4a", ".flac", ".ogg", ".aac")
 
 
@@ -28,6 +29,23 @@ def by_name(release: Release, folders: Iterable[Path], suffixes: Sequence[str] =
                     )
                 found[name] = path
     return found
+
+
+def sound_of(release: Release, path: Path | str) -> File | None:
+    """A listed file of sound; None, and a line in `missing`, where it is not there, or is a wav that is cut off.
+
+    A decoder would take the rest of such a wav for all of it, and the clip would end in silence.
+    """
+    file = release.file(path)
+    if file is None or not file.path.lower().endswith(".wav"):
+        return file
+    with (release.root / file.path).open("rb") as wav:
+        head = wav.read(8)
+    promised = int.from_bytes(head[4:8], "little") + len(head)
+    if head[:4] == b"RIFF" and file.size < promised < _STREAMED:
+        release.missing.append(f"{file.name} (has {file.size} bytes; its header says {promised})")
+        return None
+    return file
 
 
 def plain_name(text: str) -> str:

@@ -32,7 +32,7 @@ from reactionnet_datasets.clip import Clip, NoPictures, Numbers, Video
 from reactionnet_datasets.hume import SPLITS, Row, intensities, rows_of, withheld
 from reactionnet_datasets.labels import classes_of
 from reactionnet_datasets.release import PICKLES, Release, ReleaseError
-from reactionnet_datasets.release_videos import SOUNDS, VIDEOS, by_name, facts_of, plain_name
+from reactionnet_datasets.release_videos import SOUNDS, VIDEOS, by_name, facts_of, plain_name, sound_of
 from reactionnet_datasets.sample import Label
 
 SPACE, PREFIX = "eri7", "eri"
@@ -148,7 +148,7 @@ def _clip(release: Release, name: str, path: Path | str, sounds: Mapping[str, Pa
     sound = None
     if options.sound:
         if sounds:
-            sound = release.file(sounds.get(plain_name(name)) or f"wav/{name}.wav")
+            sound = sound_of(release, sounds.get(plain_name(name)) or f"wav/{name}.wav")
         elif facts.has_sound:
             sound = file
     places = range(facts.num_frames)

@@ -29,7 +29,7 @@ from reactionnet_datasets.hume import intensities, rows_of, withheld
 from reactionnet_datasets.labels import classes_of
 from reactionnet_datasets.media import VideoFacts
 from reactionnet_datasets.release import PICKLES, Release, ReleaseError
-from reactionnet_datasets.release_videos import SOUNDS, by_name, facts_of, plain_name
+from reactionnet_datasets.release_videos import SOUNDS, by_name, facts_of, plain_name, sound_of
 from reactionnet_datasets.sample import Label
 
 SPACE, PREFIX = "emi6", "emi"
@@ -151,7 +151,7 @@ def _clip(release: Release, name: str, split: str, found: Found, options: Option
     if found.sounds is not None and not promised:
         release.note(f"test videos without a file in {options.audio}, whose sound is the video's", number)
     if found.sounds is not None and promised:
-        clip["sound"] = release.file(found.sounds.get(name) or f"{options.audio}/{number}.mp3")
+        clip["sound"] = sound_of(release, found.sounds.get(name) or f"{options.audio}/{number}.mp3")
     elif options.sound and facts is not None and facts.has_sound:
         clip["sound"] = file
     if found.faces is None:

@@ -115,11 +115,16 @@ def test_a_wav_that_lacks_is_an_error(abaw5, tmp_path):
 
 
 def test_sound_that_is_cut_off_or_no_sound_is_an_error(abaw5, tmp_path):
-    (abaw5 / "wav/00002.wav").write_bytes(b"RIFF no sound")
+    whole = (abaw5 / "wav/00001.wav").read_bytes()
+    (abaw5 / "wav/00002.wav").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(MissingMediaError, match=r"00002\.wav \(has 8022 bytes; its header says 16044\)"):
+        run_import("hume_reaction", abaw5, tmp_path / "out")
+    (abaw5 / "wav/00002.wav").write_bytes(b"no sound")
     with pytest.raises(MissingMediaError, match=r"00002\.wav"):
         run_import("hume_reaction", abaw5, tmp_path / "out")
-    run_import("hume_reaction", abaw5, tmp_path / "out", sound="no")
-    assert len(frame_rows(tmp_path / "out")) == len(ABAW5)
+    run_import("hume_reaction", abaw5, tmp_path / "out", allow_missing=True)
+    assert "the sound of 00002" in (tmp_path / "out/import_report.json").read_text()
+    assert len(frame_rows(tmp_path / "out")) == len(ABAW5)  # the pictures are good without it
 
 
 def test_a_missing_video_and_one_that_is_none_are_listed_or_recorded(abaw5, tmp_path):
