@@ -76,7 +76,9 @@ def read(release: Release, options: Options) -> Iterator[Clip]:
     one_of("expression", options.expression, ("peak", "last3"))
     emotions = _files(release, release.first("Emotion", "Emotion_labels/Emotion"), "_emotion", ".txt")
     units = _files(release, release.first("FACS", "FACS_labels/FACS"), "_facs", ".txt")
-    points = _files(release, _landmarks(release), "_landmarks", ".txt")
+    points = _files(release, landmarks := _landmarks(release), "_landmarks", ".txt")
+    if landmarks is not None and not points:
+        release.note("folders without a sequence's files", release.relative(landmarks))
     top = release.first(*IMAGES)
     pictures = _files(release, top, "", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
     coded = {
