@@ -4,7 +4,7 @@ ABAW6's emotional mimicry intensity (EMI) challenge, Kollias et al., 2024. EULA 
 downloaded. Read as public readers show it; every folder's name is an option, as it may be those readers' own:
 
     train_split.csv  valid_split.csv     Filename,Admiration,Amusement,...; `1` is video 00001
-    raw/00001.mp4                        --raw; test videos are those that neither csv lists
+    raw/00001.mp4                        --raw; test videos are those in any folder that neither csv lists
     audio/00001.mp3                      --audio; without the folder, the sound is the video's
     face_images/00001/*.jpg              --faces
     wav2vec2/00001.pkl  vit/00001.pkl    features in pickles: never opened, named in the report
@@ -69,6 +69,7 @@ class Found:
     videos: Mapping[str, Path] | None
     sounds: Mapping[str, Path] | None
     faces: Mapping[str, Path] | None
+    names: frozenset[str]  # in any folder, imported or not
 
 
 def read(release: Release, options: Options) -> Iterator[Clip]:
@@ -109,6 +110,10 @@ def _found(release: Release, options: Options) -> Found:
     raw = folder(options.raw, "raw", "raw")
     audio = folder(options.audio, "audio", "audio") if options.sound else None
     crops = folder(options.faces, "faces", "face_images")
+    videos = by_name(release, [raw]) if raw else None
+    sounds = by_name(release, [audio], SOUNDS) if audio else None
+    cropped = [plain_name(path.name) for path in release.listing(crops) if path.is_dir()] if crops else []
+    names = frozenset((*(videos or ()), *(sounds or ()), *cropped))
     if options.pictures == "videos" or (options.pictures == "auto" and raw is not None):
         if crops is not None:
             release.note("face crops left out (--pictures faces takes them)", release.relative(crops))
@@ -121,16 +126,11 @@ def _found(release: Release, options: Options) -> Found:
         if plain_name(path.name) in faces:
             raise ReleaseError(f"{release.relative(path)}: two folders have this number")
         faces[plain_name(path.name)] = path
-    return Found(
-        videos=by_name(release, [raw]) if raw else None,
-        sounds=by_name(release, [audio], SOUNDS) if audio else None,
-        faces=faces if crops else None,
-    )
+    return Found(videos=videos, sounds=sounds, faces=faces if crops else None, names=names)
 
 
 def _test_videos(release: Release, found: Found, rows: Mapping[str, object]) -> list[str]:
-    there = {*(found.videos or ()), *(found.faces or ())}
-    others = sorted(there - set(rows))
+    others = sorted(found.names - set(rows))
     table = release.find("test_split.csv")
     if table is None:
         return others

@@ -100,6 +100,12 @@ def test_rows_looked_up_by_their_index_would_be_seen(release, tmp_path):
         assert_golden(frame_rows(tmp_path / "out"), FACES)
 
 
+def test_a_test_video_of_which_the_crops_alone_are_left_is_missing(release, tmp_path):
+    (release / "raw/00003.mp4").unlink()
+    with pytest.raises(MissingMediaError, match=r"1 files(.|\n)*raw/00003.mp4"):
+        run_import("hume_vidmimic2", release, tmp_path / "out")
+
+
 @pytest.mark.parametrize("lost", ["raw/00007.mp4", "face_images/00007"])
 def test_what_lacks_is_an_error_and_no_black_picture(release, tmp_path, lost):
     shutil.rmtree(release / lost) if (release / lost).is_dir() else (release / lost).unlink()
