@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
@@ -67,6 +68,14 @@ def open_split(
     if "labels" not in given["fields"] or not recipe.labels:
         given |= {"labels": (), "labelled": False}
     return ShardDataset(data.root, **given)
+
+
+def has_stimulus(root: str) -> bool:
+    """Whether any record of a data set has a picture of what is watched."""
+    storage = open_storage(root)
+    shards = (shard for split in manifest_of(storage)["splits"].values() for shard in split["shards"])
+    indexes = (pa.ipc.open_file(pa.BufferReader(storage.whole(shard["index"]))).read_all() for shard in shards)
+    return any(".stimulus." in suffix for index in indexes for suffix in index["suffix"].to_pylist())
 
 
 def labels_there(root: str, labels: Mapping[str, str | None]) -> dict[str, str | None]:

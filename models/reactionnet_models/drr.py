@@ -180,7 +180,8 @@ def _uses_relations(config: Config) -> bool:
 
 
 def with_rates(config: Config, rates: Mapping[str, float]) -> Config:
-    """The configuration with the labels' shares of the training frames filled in, where it lacks them."""
+    """The configuration with the labels' shares of the training frames filled in, where it lacks them. ValueError where
+    they cannot be weighed by how rare they are."""
     columns = {
         "aud": [f"au_occ_{au}" for au in config.aus],
         "fer": [f"expression={name}" for name in config.names("fer")],
@@ -191,6 +192,16 @@ def with_rates(config: Config, rates: Mapping[str, float]) -> Config:
         for task in config.tasks
         if config.weighted and config.rates(task) is None
     }
+    same = [
+        column
+        for name, shares in found.items()
+        for column, share in zip(columns[name.removeprefix("rates_")], shares, strict=True)
+        if not 0 < share < 1
+    ]
+    if same:
+        raise ValueError(
+            f"in training {', '.join(same)} never or always occurs: set weighted=false, or leave it out (aus, classes, scenes)"
+        )
     return replace(config, **found)
 
 

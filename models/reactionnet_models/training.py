@@ -281,6 +281,11 @@ def train(job: Job) -> dict[str, Any]:
 def _look_at_labels(job: Job) -> tuple[Any, dict[str, float], np.ndarray | None, str]:
     """The configuration with what its model counts in training labels, how often they are true, the balanced subset if a
     stage wants one, and the data's digest."""
+    if "stimulus" in job.recipe.fields and not data_of.has_stimulus(job.data.root):
+        raise ValueError(
+            f"{job.preset} looks at what is watched, and {job.data.root} holds no picture of it: train a preset of the face "
+            "alone, or add the pictures"
+        )
     stage = job.recipe.stages[0]
     dataset = data_of.open_split(
         job.module, job.config, job.recipe, stage, job.data, "train", fields=("labels",), augment=None, num_frames=None

@@ -177,7 +177,7 @@ def write_emotionet(root: Path) -> Path:
     lines = ["URL,URL orig," + ",".join(f"'AU {au}'" for au in aus)]
     names = spread("emotionet-ours-v1", (f"N_{n:010d}_00001" for n in count(1)), 8)
     for place, name in enumerate(names):
-        codes = ",".join(str(code(place // 2, place, au)) for au in aus)
+        codes = ",".join(str(code(0, place, au)) for au in aus)
         lines.append(f"'http://example.org/m/{name}.jpg','http://example.com/{place}.png',{codes}")
         write(root / f"images/{name}.jpg", picture(name))
     write(root / "EmotioNet_FACS.csv", "\n".join(lines) + "\n")
@@ -225,10 +225,10 @@ def write_bp4d_plus(root: Path, num: int = 6) -> Path:
 
 def write_ferplus(root: Path) -> Path:
     """Eight of ten votes for one emotion: each twice to train, once to choose and to test."""
-    for folder, times in (("FER2013Train", 2), ("FER2013Valid", 1), ("FER2013Test", 1)):
+    for part, (folder, times) in enumerate((("FER2013Train", 2), ("FER2013Valid", 1), ("FER2013Test", 1))):
         lines = []
         for place in range(8 * times):
-            name = f"fer{len(folder)}{place:06d}.png"
+            name = f"fer{part}{place:06d}.png"
             votes = [8 if place % 8 == n else 0 for n in range(8)]
             votes[(place + 1) % 8] += 2
             lines.append(f'{name},"(0, 0, 48, 48)",{",".join(map(str, [*votes, 0, 0]))}\n')

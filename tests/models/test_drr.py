@@ -193,6 +193,8 @@ def test_labels_give_rates_and_relations():
         drr.loss(drr.build(config)(drr.example(config, 2)), drr.example(config, 2), config)
     config = drr.with_rates(config, {"au_occ_1": 0.5, "au_occ_6": 0.25, "au_occ_12": 0.25})
     assert config.rates_aud == (0.5, 0.25, 0.25)
+    with pytest.raises(ValueError, match="au_occ_12 never or always occurs"):
+        drr.with_rates(replace(config, rates_aud=None), {"au_occ_1": 0.5, "au_occ_6": 0.25})
     labels = {
         "au_occ_1": torch.tensor([[1.0, 0, 0, 0, 1]]), "au_occ_6": torch.tensor([[0.0, 1, 1, 0, 0]]),
         "au_occ_12": torch.tensor([[0.0, 1, 1, 1, 0]]),

@@ -6,10 +6,11 @@ As `test_recipes` does for CAGE and AAR: real importer, real recipe, a tiny netw
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from fake import trainable, trainable_dyads
 from reactionnet_datasets import import_cli
-from reactionnet_models import abaw6, catalogue, challenge, drr, eri
+from reactionnet_models import abaw6, catalogue, challenge, drr, eri, train
 from recipe_checks import call, judged, run, untrained
 
 
@@ -46,6 +47,12 @@ def test_eri_from_its_release_to_the_papers_row(shards, tmp_path):
 
 def test_drr_from_its_release_to_the_papers_row(shards, tmp_path):
     check("drr", "um_bu3dfe", shards("bu3dfe"), tmp_path)
+
+
+def test_data_without_a_stimulus_are_refused_where_it_is_looked_at(shards, tmp_path):
+    given = ["drr", "mm_bu3dfe", "--data", str(shards("bu3dfe")), "--fold", "1", "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(train.app, given)
+    assert result.exit_code == 2 and "holds no picture of it" in result.output
 
 
 @pytest.mark.slow
