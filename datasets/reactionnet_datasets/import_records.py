@@ -113,7 +113,8 @@ class Writing:
         t_s = _times(clip, places, [reaction for reaction, _ in pictures])
         members: list[tuple[str, bytes]] = []
         for name, stream in sorted(clip.streams.items()):
-            members.append((f"{name}.npy", _npy(_take(self._root, stream, places))))
+            faults = self.skipped if self._job.allow_missing else self.faults
+            members.append((f"{name}.npy", _npy(_take(self._root, stream, places, faults))))
         bare = isinstance(clip.media, NoPictures)
         if self._job.landmarks == "dlib" and "landmarks" not in clip.streams and not bare:
             members.append(("landmarks.npy", _npy(self._landmarks([picture for picture, _ in pictures]))))
@@ -236,9 +237,9 @@ def _sources(media: Media, places: Sequence[int]) -> list[str]:
     return [source_of(media, place) for place in places]
 
 
-def _take(root: Path, stream, places: Sequence[int]) -> np.ndarray:
+def _take(root: Path, stream, places: Sequence[int], faults: list[str]) -> np.ndarray:
     first, stop = places[0], places[-1] + 1
-    return read_stream(root, stream, first, stop)[np.asarray(places) - first]
+    return read_stream(root, stream, first, stop, faults)[np.asarray(places) - first]
 
 
 def _npy(array: np.ndarray) -> bytes:

@@ -290,13 +290,20 @@ class Decoder:
 # -- arrays ----------------------------------------------------------------------------------------------------------
 
 
-def read_stream(root: Path, stream: Stream, first: int, stop: int) -> np.ndarray:
-    """Frames `first` to `stop - 1` of a feature stream as float32; NaN where a frame has none."""
+def read_stream(root: Path, stream: Stream, first: int, stop: int, faults: list[str]) -> np.ndarray:
+    """Frames `first` to `stop - 1` of a feature stream as float32; NaN where a frame has none.
+
+    A file that cannot be read is NaN too, and a line in `faults`.
+    """
     if isinstance(stream, Numbers):
         return _stacked(list(stream.values[first:stop]), _shape_of(stream.values))
     arrays = []
     for file in stream.files[first:stop]:
-        arrays.append(None if file is None else _small_array(read_file(root, file), file, stream))
+        try:
+            arrays.append(None if file is None else _small_array(read_file(root, file), file, stream))
+        except MediaError as error:
+            faults.append(str(error))
+            arrays.append(None)
     return _stacked(arrays, tuple(stream.shape))
 
 
@@ -310,15 +317,26 @@ def _stacked(arrays: Sequence[Any], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _small_array(data: bytes, file: File, stream: ArrayFiles) -> np.ndarray:
-    array = load_mat(data, file.name)[stream.variable] if stream.variable else load_npy(data, file.name)
-    array = np.asarray(array, np.float32)
-    if array.shape != tuple(stream.shape):
-        raise MediaError(f"{file.name} has shape {array.shape}; expected {tuple(stream.shape)}")
-    return array
+    if stream.variable:
+        content = load_mat(data, file.name)
+        if stream.variable not in content:
+            names = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
+            raise MediaError(f"{file.name} holds {names}; expected {stream.variable}")
+        array = np.asarray(content[stream.variable])
+    else:
+        try:
+            array = load_npy(data, file.name)
+        except ReleaseError as error:
+            raise MediaError(str(error)) from error
+    if array.shape != tuple(stream.shape) or array.dtype.kind not in "iuf":
+        raise MediaError(
+            f"{file.name} has shape {array.shape} of {array.dtype}; expected {tuple(stream.shape)} numbers"
+        )
+    return array.astype(np.float32)
 
 
 def load_mat(data: bytes, name: str) -> dict[str, Any]:
-    """Variables of a MATLAB file, structs as objects, one-element cells squeezed. ReleaseError where it is none."""
+    """Variables of a MATLAB file, structs as objects, one-element cells squeezed. MediaError where it is none."""
     try:
         from scipy.io import loadmat  # type: ignore[import-untyped]
         from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]
@@ -327,6 +345,6 @@ def load_mat(data: bytes, name: str) -> dict[str, Any]:
     try:
         return loadmat(io.BytesIO(data), struct_as_record=False, squeeze_me=True)
     except NotImplementedError as error:
-        raise ReleaseError(f"{name} is a MATLAB 7.3 file (HDF5): save it with -v7") from error
+        raise MediaError(f"{name} is a MATLAB 7.3 file (HDF5): save it with -v7") from error
     except (ValueError, TypeError, MatReadError, OSError, IndexError, zlib.error) as error:
-        raise ReleaseError(f"{name} is no MATLAB file: {error}") from error
+        raise MediaError(f"{name} is no MATLAB file: {error}") from error

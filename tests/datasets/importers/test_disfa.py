@@ -135,6 +135,23 @@ def test_a_video_that_cannot_be_opened_is_missing(own, tmp_path):
     assert_golden(frame_rows(tmp_path / "out"), GOLDEN[7:])
 
 
+def test_damaged_landmarks_are_errors_or_nan_and_cost_no_picture(own, tmp_path):
+    from scipy.io import savemat
+
+    folder = own / "Landmark_Points/SN001/tmp_frame_lm"
+    (folder / "SN001_0001_lm.mat").write_bytes((folder / "SN001_0001_lm.mat").read_bytes()[:200])
+    savemat(folder / "SN001_0002_lm.mat", {"points": points("SN001", 3)})
+    savemat(folder / "SN001_0004_lm.mat", {"pts": points("SN001", 5)[:49]})
+    message = r"(?s)3 files .*0001_lm.mat is no MATLAB.*0002_lm.mat holds points; expected pts.*0004_lm.mat has shape"
+    with pytest.raises(MissingMediaError, match=message):
+        run_import("disfa", own, tmp_path / "out")
+    run_import("disfa", own, tmp_path / "out", allow_missing=True)
+    assert_golden(frame_rows(tmp_path / "out"), GOLDEN)
+    arrays = next(arrays for chunk, arrays in chunks_of(tmp_path / "out") if chunk.video_id == "SN001")
+    blank = np.isnan(np.load(io.BytesIO(arrays["landmarks66.npy"]))).all(axis=(1, 2))
+    assert blank.tolist() == [False, True, True, False, True, False, False]
+
+
 def test_a_damaged_picture_in_mid_video_shifts_no_other(own, tmp_path):
     path = own / "Videos_LeftCamera/LeftVideoSN010_comp.avi"
     video(path, [f"SN010 {frame}" for frame in range(1, 7)], fps=20, width=128, height=96, codec="mjpeg")
