@@ -104,9 +104,13 @@ def _task_folders(release: Release, annotations: str) -> dict[str, Path]:
     if not found:
         where = "" if annotations == "auto" else f" in --annotations {annotations}"
         raise release.not_here(f"affwild2: annotations such as AU_Detection_Challenge{where}")
-    (place, folders) = next(iter(found.items()))
-    inside = f"{release.relative(place)}/"
-    if packed := [name for name in release.packed(levels=2) if name.startswith(inside)]:
+    place, folders = next(iter(found.items()))
+    packed = [name for folder in folders.values() for name in release.packed(below=folder)]
+    packed += [
+        name for name in release.packed(levels=0, below=place)
+        if re.match(r"(AU|EXPR|VA|MTL)_", name.rpartition("/")[2], re.IGNORECASE)
+    ]  # fmt: skip
+    if packed:
         raise ReleaseError(f"{', '.join(packed[:3])}: not unpacked; unpack the annotations first")
     return folders
 

@@ -137,14 +137,14 @@ class Release:
         hint = f"; unpack {', '.join(packed[:3])} first" if packed else ""
         return ReleaseError(f"expected {expected} in {self.root}; found {shown or 'an empty folder'}{hint}")
 
-    def packed(self, levels: int = 1) -> list[str]:
-        """Archives and unfinished downloads in the root and so many levels of folders below it.
+    def packed(self, levels: int = 1, below: Path | None = None) -> list[str]:
+        """Archives and unfinished downloads in a folder (else the root) and so many levels of folders below it.
 
         Left out are those that this release was read from, and those beside a folder or file of the same name, which is
         what was unpacked of them.
         """
         found = []
-        for folder in self._folders(levels):
+        for folder in self._folders(levels, below):
             names = _names(folder)
             packed = [name for archives in _packed(folder).values() for name in archives]
             packed += [name for name in names if _UNFINISHED.fullmatch(name)]
@@ -155,8 +155,9 @@ class Release:
         """Folders without anything in them, so many levels below the root."""
         return sorted(self.relative(folder) for folder in self._folders(levels)[1:] if not _names(folder))
 
-    def _folders(self, levels: int) -> list[Path]:
-        folders, found = [self.root], [self.root]
+    def _folders(self, levels: int, below: Path | None = None) -> list[Path]:
+        folders = [below or self.root]
+        found = list(folders)
         for _ in range(levels):
             # what ends like a file is not asked, as there may be a million of them
             folders = [

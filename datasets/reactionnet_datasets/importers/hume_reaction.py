@@ -231,7 +231,7 @@ def _features(release: Release, base: Path, options: Options) -> dict[str, dict[
         if unknown := [name for name in names if name not in found]:
             raise ReleaseError(f"--features {unknown[0]}: there is {', '.join(found) or 'none'}")
         found = {name: found[name] for name in names}
-    if packed := [name for name in release.packed(levels=2) if name.startswith(f"{release.relative(folder)}/")]:
+    if packed := release.packed(below=folder):
         raise ReleaseError(f"{', '.join(packed[:3])}: not unpacked; unpack the features first")
     for path in found.values():
         for entry in release.listing(path):

@@ -235,6 +235,15 @@ def test_a_video_without_any_crop_and_a_crop_that_is_cut_off(release, tmp_path):
         run_import("affwild2", release, tmp_path / "out")
 
 
+@pytest.mark.parametrize("lost", ["VA_Estimation_Challenge", "VA_Estimation_Challenge/Train_Set"])
+def test_annotations_that_are_not_unpacked_are_named(release, tmp_path, lost):
+    folder = release / ANNOTATIONS / lost
+    shutil.move(folder, tmp_path / "packed")
+    folder.with_suffix(".zip").write_bytes(b"PK")
+    with pytest.raises(ReleaseError, match=rf"{lost}\.zip: not unpacked"):
+        run_import("affwild2", release, tmp_path / "out")
+
+
 def test_a_half_unpacked_release_and_one_with_two_sets_of_annotations(release, tmp_path):
     shutil.rmtree(release / ANNOTATIONS / "AU_Detection_Challenge/Validation_Set")
     with pytest.raises(ReleaseError, match=r"expected Validation_Set in .*AU_Detection_Challenge; found Train_Set"):
