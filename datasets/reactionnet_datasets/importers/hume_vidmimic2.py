@@ -101,20 +101,21 @@ def _refuse_pickles(release: Release) -> None:
 
 
 def _found(release: Release, options: Options) -> Found:
-    def folder(name: str, option: str, default: str) -> Path | None:
-        path = release.find(name)
+    def folder(name: str, option: str, default: str, packed: bool = False) -> Path | None:
+        path = release.find(name, packed=packed)
         if path is None and name != default:
             raise release.not_here(f"--{option} {name}")
         return path if path is not None and path.is_dir() else None
 
     raw = folder(options.raw, "raw", "raw")
     audio = folder(options.audio, "audio", "audio") if options.sound else None
-    crops = folder(options.faces, "faces", "face_images")
+    from_videos = options.pictures == "videos" or (options.pictures == "auto" and raw is not None)
+    crops = folder(options.faces, "faces", "face_images", packed=from_videos)
     videos = by_name(release, [raw]) if raw else None
     sounds = by_name(release, [audio], SOUNDS) if audio else None
     cropped = [plain_name(path.name) for path in release.listing(crops) if path.is_dir()] if crops else []
     names = frozenset((*(videos or ()), *(sounds or ()), *cropped))
-    if options.pictures == "videos" or (options.pictures == "auto" and raw is not None):
+    if from_videos:
         if crops is not None:
             release.note("face crops left out (--pictures faces takes them)", release.relative(crops))
         crops = None
