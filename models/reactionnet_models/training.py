@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from reactionnet_datasets.rules import make_rules
 from reactionnet_datasets.shards import write_atomic
 from reactionnet_datasets.torchvision_on_cpu import ensure
 from reactionnet_models import data as data_of
@@ -292,9 +293,7 @@ def _look_at_labels(job: Job) -> tuple[Any, dict[str, float], np.ndarray | None,
     )
     digest = dataset.state_dict()["settings"]["content"]
     labels = data_of.scan_labels(job.module, job.config, job.recipe, stage, job.data, "train")
-    classes = {
-        name: dataset.classes(name) for name, rule in job.recipe.labels.items() if str(rule).startswith("classes:")
-    }
+    classes = {rule.target: rule.classes for rule in make_rules(job.recipe.labels) if rule.classes}
     subset = None
     if stage.balanced:
         index = labels["expression"].reshape(len(labels["expression"]), -1).max(axis=1)
