@@ -1,6 +1,7 @@
 """AAR's equations as loops over what they index, every body a library call: the yardstick of tests and benchmarks.
 
-Weights are taken from our layers, so that both compute the same numbers.
+Weights are taken from our layers, so that both compute the same numbers; each is cut into its parts once a call, so that a
+loop's gradients are no dearer than if every patch and action unit had a module of its own.
 """
 
 import math
@@ -19,20 +20,19 @@ def patch_conv(layer: PatchConv, image: Tensor) -> Tensor:
     side, num = layer.side, image.shape[1]
     rows, columns = image.shape[2] // side, image.shape[3] // side
     out = layer.conv.out_channels // side**2
+    weights, biases = layer.conv.weight.split(out), layer.conv.bias.split(out)
+    means, variances = layer.bn.running_mean.split(num), layer.bn.running_var.split(num)
+    gains, shifts = layer.bn.weight.split(num), layer.bn.bias.split(num)
     strips = []
     for i in range(side):
         strip = []
         for j in range(side):
             p = i * side + j
-            mine, made = slice(p * num, (p + 1) * num), slice(p * out, (p + 1) * out)
             patch = image[:, :, i * rows : (i + 1) * rows, j * columns : (j + 1) * columns]
             patch = functional.batch_norm(
-                patch, layer.bn.running_mean[mine], layer.bn.running_var[mine], layer.bn.weight[mine],
-                layer.bn.bias[mine], layer.training, 0.1, layer.bn.eps,
-            )  # fmt: skip
-            strip.append(
-                functional.conv2d(functional.relu(patch), layer.conv.weight[made], layer.conv.bias[made], padding=1)
+                patch, means[p], variances[p], gains[p], shifts[p], layer.training, 0.1, layer.bn.eps
             )
+            strip.append(functional.conv2d(functional.relu(patch), weights[p], biases[p], padding=1))
         strips.append(torch.cat(strip, dim=3))
     return torch.cat(strips, dim=2)
 
@@ -48,46 +48,38 @@ def region(layer: RegionLayer, image: Tensor) -> Tensor:
 def attention(net: AttentionNetwork, image_BTCHW: Tensor) -> dict[str, Tensor]:
     """A loop over action units."""
     x = net.pool(region(net.region2, net.pool(region(net.region1, image_BTCHW.flatten(0, 1)))))
-    width = net.width
+    parts = {name: _parts(layer, net.num) for name, layer in net.named_children() if name[:2] in ("co", "bn", "at")}
 
-    def conv(layer: nn.Conv2d, value: Tensor, j: int, num: int = width) -> Tensor:
-        made = slice(j * num, (j + 1) * num)
-        return functional.conv2d(value, layer.weight[made], layer.bias[made], padding=1)
+    def conv(name: str, value: Tensor, j: int) -> Tensor:
+        return functional.conv2d(value, parts[name]["weight"][j], parts[name]["bias"][j], padding=1)
 
-    def norm(layer: nn.BatchNorm2d, value: Tensor, j: int) -> Tensor:
-        made = slice(j * width, (j + 1) * width)
-        return functional.relu(
-            functional.batch_norm(
-                value,
-                layer.running_mean[made],
-                layer.running_var[made],
-                layer.weight[made],
-                layer.bias[made],
-                layer.training,
-                0.1,
-                layer.eps,
-            )
-        )
+    def norm(name: str, value: Tensor, j: int) -> Tensor:
+        mine = {key: values[j] for key, values in parts[name].items()}
+        layer = getattr(net, name)
+        return functional.relu(functional.batch_norm(value, training=layer.training, eps=layer.eps, **mine))
 
+    weights, biases = net.weight_MC.split(1), net.bias_M.split(1)
     maps, logits, features = [], [], []
     for j in range(net.num):
-        y = norm(
-            net.bn3,
-            conv(net.conv3, norm(net.bn2, conv(net.conv2, norm(net.bn1, conv(net.conv1, x, j), j), j), j), j),
-            j,
-        )
-        map_N1HW = torch.sigmoid(conv(net.attend, y, j, 1))
-        y = norm(net.bn5, conv(net.conv5, norm(net.bn4, conv(net.conv4, y, j) * map_N1HW, j), j), j)
+        y = norm("bn3", conv("conv3", norm("bn2", conv("conv2", norm("bn1", conv("conv1", x, j), j), j), j), j), j)
+        map_N1HW = torch.sigmoid(conv("attend", y, j))
+        y = norm("bn5", conv("conv5", norm("bn4", conv("conv4", y, j) * map_N1HW, j), j), j)
         feature = y.mean((2, 3))
         maps.append(map_N1HW[:, 0])
         features.append(feature)
-        logits.append(functional.linear(feature, net.weight_MC[j : j + 1], net.bias_M[j : j + 1])[:, 0])
+        logits.append(functional.linear(feature, weights[j], biases[j])[:, 0])
     shape = image_BTCHW.shape[:2]
     return {
         "attention_BTMHW": torch.stack(maps, 1).unflatten(0, shape),
         "feature_BTMC": torch.stack(features, 1).unflatten(0, shape),
         "logit_BTM": torch.stack(logits, 1).unflatten(0, shape),
     }
+
+
+def _parts(layer: nn.Module, num: int) -> dict[str, tuple[Tensor, ...]]:
+    """Weights, and running means and variances, of each action unit."""
+    state = [*layer.named_parameters(), *layer.named_buffers()]
+    return {name: value.chunk(num) for name, value in state if name != "num_batches_tracked"}
 
 
 def temporal_graph(layer: TemporalGraph, feature_BTMC: Tensor) -> Tensor:
@@ -97,11 +89,13 @@ def temporal_graph(layer: TemporalGraph, feature_BTMC: Tensor) -> Tensor:
     total = related.sum() if layer.norm == "global" else related.sum(1, keepdim=True)
     related = torch.eye(units, dtype=feature_BTMC.dtype) + related / total
 
+    own, pools = layer.unit_ME.unbind(0), layer.pool_GECC.unbind(0)
+
     def gconv(gate: int, x: Tensor) -> Tensor:
         mixed = related @ x
         rows = []
         for i in range(units):
-            theta = torch.tensordot(layer.unit_ME[i], layer.pool_GECC[gate], dims=1)  # Q_i W
+            theta = torch.tensordot(own[i], pools[gate], dims=1)  # Q_i W
             rows.append(mixed[:, i] @ theta)
         return torch.stack(rows, dim=1)
 

@@ -114,25 +114,33 @@ class AttentionNetwork(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         image_BTCHW = batch["image_BTCHW"]
         shape = image_BTCHW.shape[:2]
-        x = self.pool(self.region1(image_BTCHW.flatten(0, 1)))
+        image_NCHW = image_BTCHW.flatten(0, 1)
+        # One picture at a time fills a processor's cache; more at once would cost memory and time.
+        alone = image_NCHW.device.type == "cpu" and not (
+            self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()
+        )
+        parts = [self._units(part) for part in image_NCHW.split(1 if alone else len(image_NCHW))]
+        maps, features = zip(*parts, strict=True)
+        feature_BTMC = torch.cat(features).unflatten(0, shape)
+        found = {"feature_BTMC": feature_BTMC, "logit_BTM": _classify(feature_BTMC, self.weight_MC, self.bias_M)}
+        if self.attend is not None:
+            found["attention_BTMHW"] = torch.cat(maps).unflatten(0, shape)
+        return found
+
+    def _units(self, image_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps (N, M, H, W), empty without attention, and features (N, M, C)."""
+        x = self.pool(self.region1(image_NCHW))
         x = self.pool(self.region2(x)).contiguous(memory_format=torch.channels_last)
         for conv, bn in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
             x = torch.relu_(bn(conv(x)))  # in place: batch normalisation needs its input, not its output
-        found = {}
-        attention_NMHW = None
-        if self.attend is not None:
-            attention_NMHW = torch.sigmoid(self.attend(x))
-            found["attention_BTMHW"] = attention_NMHW.unflatten(0, shape)
+        attention_NMHW = x.new_zeros(0) if self.attend is None else torch.sigmoid(self.attend(x))
         x = self.conv4(x)
-        if attention_NMHW is not None:
+        if self.attend is not None:
             x = (x.unflatten(1, (self.num, self.width)) * attention_NMHW[:, :, None]).flatten(1, 2)
         x = self.conv5(torch.relu_(self.bn4(x)))
         if self.bn5 is not None:
             x = torch.relu_(self.bn5(x))
-        feature_BTMC = x.mean((2, 3)).unflatten(1, (self.num, self.width)).unflatten(0, shape)
-        found["feature_BTMC"] = feature_BTMC
-        found["logit_BTM"] = _classify(feature_BTMC, self.weight_MC, self.bias_M)
-        return found
+        return attention_NMHW, x.mean((2, 3)).unflatten(1, (self.num, self.width))
 
 
 class RelationNetwork(nn.Module):

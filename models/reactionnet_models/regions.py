@@ -28,7 +28,7 @@ class RegionLayer(nn.Module):
         eighths = self.patches8(whole)
         quarters = self.patches4(eighths)
         halves = self.patches2(quarters)
-        return torch.relu_(self.bn(whole + torch.cat([eighths, quarters, halves], dim=1)))
+        return torch.relu_(self.bn(torch.cat([eighths, quarters, halves], dim=1).add_(whole)))
 
 
 class PatchConv(nn.Module):

@@ -79,6 +79,16 @@ def test_the_whole_network_is_its_loops_with_gradients():
         torch.testing.assert_close(mine, loop, atol=1e-4, rtol=1e-3)
 
 
+def test_inference_a_picture_at_a_time_is_the_same_loops():
+    torch.manual_seed(1)
+    model = scramble(aar.build(TINY)).eval()
+    image, shapes = torch.rand(2, 3, 3, 32, 32), []
+    model.attention.conv2.register_forward_hook(lambda conv, given, out: shapes.append(len(out)))
+    with torch.no_grad():
+        assert_close(model.attention({"image_BTCHW": image}), literal.attention(model.attention, image))
+    assert shapes == [1] * 6, "peak memory is that of one picture"
+
+
 @pytest.mark.parametrize("norm", ["global", "row"])
 def test_the_graph_gru_is_eq_13(norm):
     torch.manual_seed(1)
