@@ -14,14 +14,15 @@ Codes: 0 neutral 1 happiness 2 sadness 3 surprise 4 fear 5 disgust 6 anger 7 con
 face are masked `invalid_code`, and so are their valence and arousal of -2. `--classes 7` leaves contempt out. Where the
 reference leaves something open: a list without a header is read in the original's order of columns; a file that is listed
 twice alike is imported once and counted, twice with other labels is an error; two files that differ in their extension
-alone are two pictures, the second of which keeps its extension in its name; a box or landmarks of NULL are none; numbers of
-the later release are sparse, so its pictures are joined by number, from annotations (or CAGE's list with `--annotations
-csv`; `auto` takes npy if there); automatic annotations are imported only if asked for, as training data, and noted where
-they are not. Landmarks are in pixels of the stored picture.
+alone, or one file in two lists, are two pictures, the second of which keeps its extension in its name; pictures that no list
+names are counted; a box or landmarks of NULL are none; numbers of the later release are sparse, so its pictures are joined
+by number, from annotations (or CAGE's list with `--annotations csv`; `auto` takes npy if there); automatic annotations are
+imported only if asked for, as training data, and noted where they are not. Landmarks are in pixels of the stored picture.
 One validation picture of the original does not decode: `--allow-missing` records it, and `--doctor` then finds 5,499.
 
-Not read: re-partitions such as Fair-Consistent's (`name,expression,age,gender,race`). Its codes count along another, alphabetical
-order, and where its pictures lie is **unconfirmed**; a ROOT with such lists is refused with a message that says so.
+Not read: re-partitions such as Fair-Consistent's (`name,expression,age,gender,race`). Its codes count along another,
+alphabetical order, and where its pictures lie is **unconfirmed**; a ROOT with such lists is refused with a message that
+says so.
 """
 
 from collections.abc import Iterator
@@ -136,11 +137,13 @@ def _read_original(release: Release, options: Options) -> Iterator[Clip]:
         lists.append((name, "Automatically", "train"))
     elif release.find("Automatically_Annotated_file_lists"):
         release.note("automatic lists not read (--automatic yes)", "Automatically_Annotated_file_lists")
+    stems_of: dict[str, set[str]] = {}
+    listed_of: dict[str, set[str]] = {}
     for name, how, split in lists:
         path = release.first(name)
         pictures = release.relative(release.first(f"{how}_Annotated_Images"))
         seen: dict[str, int] = {}  # hash of the labels, so that a million names stay small
-        stems: set[str] = set()
+        stems = stems_of.setdefault(pictures, set())
         for line, cells in _original_rows(release, path):
             listed = cells["subDirectory_filePath"]
             facts = hash(tuple(cells.values()))
@@ -150,12 +153,25 @@ def _read_original(release: Release, options: Options) -> Iterator[Clip]:
                 release.note("pictures listed twice", f"{name} line {line}")
                 continue
             seen[listed] = facts
+            if listed in listed_of.setdefault(pictures, set()):
+                release.note("pictures that two lists name", f"{name} line {line}")
+            listed_of[pictures].add(listed)
             stem = listed.rsplit(".", 1)[0]
             video = listed if stem in stems else stem
             stems.add(stem)
             file = _picture(release, f"{pictures}/{listed}")
             if file is not None:
                 yield replace(_original_clip(release, path, line, cells, file, how, split), video=video)
+    for pictures, stems in stems_of.items():
+        _note_unlisted(release, pictures, {stem.lower() for stem in stems})
+
+
+def _note_unlisted(release: Release, pictures: str, stems: set[str]) -> None:
+    """Pictures that no list names are counted: if there are many, a list is cut off."""
+    for folder in release.listing(pictures):
+        for path in release.pictures(folder) if folder.is_dir() else ():
+            if f"{folder.name}/{path.stem}".lower() not in stems:
+                release.note("pictures that no list names", release.relative(path))
 
 
 def _original_rows(release: Release, path: Path) -> Iterator[tuple[int, dict[str, str]]]:

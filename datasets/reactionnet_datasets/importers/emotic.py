@@ -126,6 +126,16 @@ def read(release: Release, options: Options) -> Iterator[Clip]:
         clip = _clip(release, top, person, number)
         if clip is not None:
             yield clip
+    _note_unlisted(release, top, {f"{folder}/{name}".lower() for folder, name in splits})
+
+
+def _note_unlisted(release: Release, top: str, listed: set[str]) -> None:
+    """Pictures that no list names are counted: if there are many, a list is cut off."""
+    for folder in sorted({name.rpartition("/")[0] for name in listed}):
+        place = release.find(top + folder)
+        for path in release.pictures(place) if place is not None and place.is_dir() else ():
+            if f"{folder}/{path.name}".lower() not in listed:
+                release.note("pictures that no list names", release.relative(path))
 
 
 def _clip(release: Release, top: str, person: Person, number: int) -> Clip | None:

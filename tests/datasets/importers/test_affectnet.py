@@ -129,6 +129,13 @@ def test_other_labels_for_a_listed_picture_are_refused(original, tmp_path):
         run_import("affectnet", original, tmp_path / "out")
 
 
+def test_pictures_that_a_list_which_is_cut_off_does_not_name_are_counted(original, tmp_path):
+    path = original / "Manually_Annotated_file_lists/validation.csv"
+    path.write_text(path.read_text().splitlines()[0])
+    notes = run_import("affectnet", original, tmp_path / "out").facts["notes"]
+    assert notes["pictures that no list names"]["examples"] == ["Manually_Annotated_Images/7/bbbb0002.JPG"]
+
+
 def test_a_path_out_of_the_release_is_refused(original, tmp_path):
     path = original / "Manually_Annotated_file_lists/validation.csv"
     path.write_text(path.read_text().replace("7/bbbb0001.jpg", "../../../secret.jpg"))
