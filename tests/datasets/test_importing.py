@@ -1,6 +1,7 @@
 """The steps of an import, with plain values: clips on their way, counts, landmarks, and the way into a training batch."""
 
 import io
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,6 +39,8 @@ from reactionnet_datasets.importing import count_labels, write_job
 from reactionnet_datasets.media import MediaError, check_picture
 from reactionnet_datasets.release import Release, ReleaseError
 from reactionnet_datasets.sample import is_key
+
+README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 def clip(**changed):
@@ -170,11 +173,15 @@ def test_every_importer_declares_what_the_command_shows():
         assert module.__doc__ and len(module.__doc__) > 200
 
 
-def test_a_release_becomes_a_training_batch(tmp_path):
+def test_a_release_becomes_a_training_batch(tmp_path, monkeypatch, capsys):
     """Fold 1 of DISFA trains on part 1 where both fake subjects are; windows of three frames, occurrence at 2."""
-    run_import("disfa", write_disfa(tmp_path / "disfa"), tmp_path / "out")
+    run_import("disfa", write_disfa(tmp_path / "disfa"), tmp_path / "disfa-shards")
+    section = README.read_text().split("## Import a data set")[1].split("\n## ")[0]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0], "README.md", "exec"), {})
+    assert "torch.Size([5, 3, 3, 96, 128])" in capsys.readouterr().out
     dataset = ShardDataset(
-        tmp_path / "out", protocol="disfa-3fold", fold=1, split="train", window=3, stride=3, batch_size=8,
+        tmp_path / "disfa-shards", protocol="disfa-3fold", fold=1, split="train", window=3, stride=3, batch_size=8,
         labels={"au_occ_12": "intensity>=2"},
     )  # fmt: skip
     (batch,) = list(dataset)
@@ -274,5 +281,5 @@ def test_what_an_earlier_import_left_is_removed_in_time(tmp_path):
 
 
 def test_the_readme_lists_every_data_set():
-    text = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    text = README.read_text()
     assert [name for name in importer_names() if f"| `{name}` |" not in text] == []
