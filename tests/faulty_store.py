@@ -37,7 +37,8 @@ class Request:
     def refuse(self, code: str = "503 Service Unavailable") -> bool:
         self.environ["wsgi.input"].read(int(self.environ.get("CONTENT_LENGTH") or 0))
         self.start(code, [("Content-Type", "application/xml")])
-        self.answer = [b"<Error><Code>InternalError</Code><Message>one of us is down</Message></Error>"]
+        said = b"<Error><Code>InternalError</Code><Message>one of us is down</Message></Error>"
+        self.answer = [said if self.method != "HEAD" else b""]
         return True
 
     def hang_up(self) -> bool:

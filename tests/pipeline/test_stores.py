@@ -17,7 +17,7 @@ import torch
 from builds import RATIO, published, run_build
 from faulty_store import BUCKET, Request, make_gcs_bucket, now_and_then, s3_server
 from reactionnet_datasets import ShardDataset, stores
-from reactionnet_datasets.shards import MANIFEST, read_manifest
+from reactionnet_datasets.shards import MANIFEST, read_manifest, write_atomic
 from reactionnet_datasets.stores import StorePath, files_below
 from reactionnet_datasets.tables import read_part
 from reactionnet_datasets.validate import validate
@@ -218,6 +218,51 @@ def test_a_build_that_was_killed_goes_on_where_it_was(built, drawn, root, store)
         "sources lie in the scratch folder, and what was staged is not done anew"
     )
     same_but_for_where_sources_lay(out, built)
+
+
+@pytest.mark.slow
+def test_a_store_that_fails_in_a_stage_stops_the_build_and_one_source_that_does_is_a_letter(built, drawn, root, store):
+    manifest, out = put_sources(root, drawn), root / "dataset"
+    store.fail("PUT", ".faces", Request.refuse)
+    done = run_build(manifest, out, *OPTIONS, check=False)
+    assert done.returncode == 1
+    assert f"reactionnet-build: {root}/dataset.work/decode/" in done.stderr
+    assert "cannot be written: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (out / MANIFEST).exists()
+    store.faults.clear()
+    lost = Path(drawn.rows()[1]["uri"])
+    for copy in stores.scratch().glob("*.mp4"):
+        copy.unlink()
+    store.fail("GET", lost.name, Request.refuse)
+    run_build(manifest, out, *OPTIONS, "--max-loss", "0.5")
+    (letter,) = [json.loads(line) for line in (out / "dead_letters.jsonl").read_bytes().splitlines()]
+    assert (letter["code"], letter["retryable"]) == ("FETCH_FAILED", True)
+    assert f"{root}/videos/{lost.name} cannot be read" in letter["message"]
+    store.faults.clear()
+    run_build(manifest, out, *OPTIONS)
+    same_but_for_where_sources_lay(out, built)
+
+
+@pytest.mark.slow
+def test_all_stages_with_models_give_the_same_bytes_on_a_store(drawn, root, blip, deepface_home, tmp_path):
+    rows = [{name: value for name, value in row.items() if name != "subject_ids"} for row in drawn.rows()]
+    codes = [{"video_id": rows[0]["video_id"], "t_s": t_s, "coder": "ann", "au_occ_12": 1} for t_s in (0.5, 1.0)]
+    curated = [{"split": [f"{rows[0]['video_id']}#1", f"{rows[1]['video_id']}#1"]}]
+    files = {"sources.jsonl": rows, "codes.jsonl": codes, "curated.jsonl": curated}
+    models = ("--caption-model", str(blip), "--demographics-model", str(deepface_home), "--embedding-model", "dlib")
+    found = []
+    for folder in (tmp_path, root):
+        for name, content in files.items():
+            write_atomic(folder / name, "".join(json.dumps(row) + "\n" for row in content).encode())
+        run_build(
+            folder / "sources.jsonl", folder / "dataset", *OPTIONS, *models, "--annotations", str(folder / "codes.jsonl"),
+            "--set", f"identity.curated={tmp_path / 'curated.jsonl'}", "--key-frames", "5",
+        )  # fmt: skip
+        found.append(published(folder / "dataset"))
+    assert found[0] == found[1]
+    assert json.loads((root / "dataset" / "run_report.json").read_bytes())["annotations"]["unmatched"] == []
+    assert not [name for name in files_below(root / "dataset") if "embeddings" in name]
 
 
 @pytest.mark.slow
