@@ -347,7 +347,7 @@ def local(path: Place) -> Iterator[Path]:
     if not isinstance(path, StorePath):
         yield path
         return
-    while True:
+    for _ in range(ATTEMPTS):
         stat = path.stat()
         name = hashlib.sha256(f"{path}:{stat.st_size}:{stat.version}".encode()).hexdigest()[:32] + path.suffix[:8]
         file = scratch() / name
@@ -355,6 +355,7 @@ def local(path: Place) -> Iterator[Path]:
             if _held(file, stack) or (_fetched(path, stat, file) and _held(file, stack)):
                 yield file
                 return
+    raise StoreError(f"{path} cannot be read: it changes all the time, or is not as long as the store says")
 
 
 def scratch() -> Path:
@@ -402,7 +403,14 @@ def _fetched(path: StorePath, stat: Stat, file: Path) -> bool:
     return True
 
 
+_unseen = [SCRATCH_BYTES]  # bytes that this process fetched since it last looked at what is kept
+
+
 def _make_room(folder: Path, needed: int) -> None:
+    _unseen[0] += needed
+    if _unseen[0] <= min(SCRATCH_BYTES, shutil.disk_usage(folder).free) // 64:
+        return  # a look costs a moment for each file, of which there may be very many
+    _unseen[0] = 0
     found = []
     for path in (path for path in folder.iterdir() if not path.is_dir()):
         with suppress(FileNotFoundError):  # another process tidies up too

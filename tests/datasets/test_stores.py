@@ -150,6 +150,28 @@ def test_a_copy_is_fetched_once_and_again_when_the_object_changes(root, store):
         assert file.read_bytes() == b"new"
 
 
+@pytest.mark.parametrize(("times", "whole"), [(1, True), (100, False)])
+def test_an_object_that_changes_while_it_is_fetched_is_fetched_again_a_few_times(root, store, times, whole):
+    path = root / "x"
+    path.write_bytes(b"0")
+    left = [times]
+
+    def change(request: Request) -> bool:
+        if request.method == "GET" and request.path.endswith("/x") and left[0] > 0:
+            left[0] -= 1
+            path.write_bytes(b"x" * (200 - left[0]))
+        return False
+
+    store.faults.append(change)
+    if whole:
+        with local(path) as file:
+            assert file.read_bytes() == b"x" * 200
+    else:
+        with pytest.raises(StoreError, match="x cannot be read: it changes all the time"), local(path):
+            pass
+        assert store.count("GET", "/x") == stores.ATTEMPTS
+
+
 def test_copies_are_bounded_and_what_is_used_stays(root, monkeypatch):
     monkeypatch.setattr(stores, "SCRATCH_BYTES", 2500)
     for number in range(4):
