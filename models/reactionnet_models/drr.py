@@ -113,8 +113,8 @@ def loss(out: Batch, batch: Batch, config: Config) -> dict[str, Tensor]:
     total = torch.zeros((), device=batch["domain_mask_BTD"].device)
     for task in config.tasks:
         true_BTK, mask_BTK = targets(batch, config, task)
-        weight_K = _weights(config, task, true_BTK)
-        found = _task_terms(out, batch, config, task, true_BTK, mask_BTK, weight_K)
+        weights_2K = _weights(config, task, true_BTK)
+        found = _task_terms(out, batch, config, task, true_BTK, mask_BTK, weights_2K)
         total = total + found.pop("weighed")
         terms |= {f"{task}_{name}": value for name, value in found.items()}
     if "similarity_B" in out:
@@ -124,11 +124,11 @@ def loss(out: Batch, batch: Batch, config: Config) -> dict[str, Tensor]:
 
 
 def _task_terms(
-    out: Batch, batch: Batch, config: Config, task: str, true_BTK: Tensor, mask_BTK: Tensor, weight_K: Tensor
+    out: Batch, batch: Batch, config: Config, task: str, true_BTK: Tensor, mask_BTK: Tensor, weights_2K: Tensor
 ) -> dict[str, Tensor]:
     def detection(logit: Tensor, true: Tensor, mask: Tensor) -> Tensor:
         logit, true, mask = (value.flatten(0, -2) for value in (logit, true, mask))
-        return losses.weighted_bce(logit, true, mask, weight_K, torch.ones_like(weight_K))
+        return losses.weighted_bce(logit, true, mask, *weights_2K)
 
     has_nodes = f"{task}_node_BTDKC" in out
     terms: dict[str, Tensor] = {}
@@ -163,15 +163,17 @@ def targets(batch: Batch, config: Config, task: str) -> tuple[Tensor, Tensor]:
 
 
 def _weights(config: Config, task: str, like: Tensor) -> Tensor:
+    """(2, K): the weight of each label, and that of its occurrence."""
     num = len(config.names(task))
     if task == "aud" and config.relations is None and config.net == "drr" and _uses_relations(config):
         raise ValueError("relations are still to be counted in the training labels: call with_labels")
     rates = config.rates(task)
     if not config.weighted:
-        return torch.full((num,), 1 / num, device=like.device)
+        return torch.tensor([[1 / num] * num, [1.0] * num], device=like.device)
     if rates is None:
         raise ValueError(f"the rates of {task} are still to be counted in the training labels: call with_rates")
-    return losses.occurrence_weights(rates)[0].to(like.device)
+    label_K, occurrence_K = losses.occurrence_weights(rates)
+    return torch.stack([label_K, occurrence_K if config.balanced else torch.ones_like(label_K)]).to(like.device)
 
 
 def _uses_relations(config: Config) -> bool:

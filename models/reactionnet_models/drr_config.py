@@ -60,6 +60,7 @@ class Config:
     contrastive_weight: float = 1.0  # lambda_2
     diversity_weight: float = 0.0  # "self-diversified" has no formula; this weighs the adapters' mean cosine
     weighted: bool = True  # by how rarely a label occurs, as JAA-Net
+    balanced: bool = False  # what occurs also weighs (1 - r) / r, as in AAR's Eq. 5; not DRR's, for few faces
     rates_aud: tuple[float, ...] | None = None
     rates_fer: tuple[float, ...] | None = None
     rates_sc: tuple[float, ...] | None = None
@@ -86,6 +87,8 @@ class Config:
             raise ValueError(f"net linear takes one domain and one task, not {self.domains}, {self.tasks}")
         if self.net in ("fusion", "sev_net") and self.domains != DOMAINS:
             raise ValueError(f"net {self.net} takes the domains {', '.join(DOMAINS)}")
+        if self.balanced and not self.weighted:
+            raise ValueError("balanced needs weighted: both follow from how often labels occur")
         if self.domains == ("text",):
             raise ValueError("text alone is none of the paper's models: add reaction or stimulus")
 

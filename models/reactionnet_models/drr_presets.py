@@ -176,7 +176,7 @@ def _published_presets() -> Iterator[tuple[str, Config, Recipe]]:
 # Two cores: a quarter of ResNet-18's depth from nothing, 96 px, captions' words learned, every fourth frame.
 _SMALL: dict[str, Any] = {
     "encoder": "resnet10", "weights": None, "adapters": 4, "text": "words", "image_size": 96, "resize": 112,
-    "rule": "intensity>=2", "classes": "affectnet8",
+    "rule": "intensity>=2", "classes": "affectnet8", "balanced": True,
 }  # fmt: skip
 _TINY: dict[str, Any] = {
     "encoder": "tiny", "weights": None, "adapters": 2, "text_width": 16, "image_size": 32, "resize": 36, "aus": (1, 6, 12),

@@ -106,6 +106,22 @@ def test_a_missing_domain_is_left_out_of_the_loss_literally():
     assert float(drr.loss(out, batch, config)["aud_domains"]) == pytest.approx(3 * total / count, rel=1e-5)
 
 
+def test_what_occurs_may_weigh_as_much_as_what_does_not():
+    rates = (0.1, 0.2, 0.5)
+    config = replace(TINY, contrastive=False, graph="none", weighted=True, rates_aud=rates, balanced=True)
+    batch = drr.example(config, 4)
+    out = drr.build(config).eval()(batch)
+    total, inverse = 0.0, sum(1 / r for r in rates)
+    for b in range(4):
+        for d in range(3):
+            for n, r in enumerate(rates):
+                p, y = out["aud_domain_BTDK"][b, 0, d, n].sigmoid().item(), batch["au_BTM"][b, 0, n].item()
+                total -= ((1 - r) / r * y * math.log(p) + (1 - y) * math.log(1 - p)) / r / inverse / 4
+    assert float(drr.loss(out, batch, config)["aud_domains"]) == pytest.approx(total, rel=1e-5)
+    with pytest.raises(ValueError, match="balanced needs weighted"):
+        replace(config, weighted=False)
+
+
 def test_a_masked_label_changes_neither_loss_nor_metric():
     config = replace(drr.PRESETS["tiny_dyadic"], per_scene=True)
     batch = drr.example(config, 5)

@@ -11,6 +11,44 @@ def test_the_page_is_in_step_with_the_presets_and_results():
         assert f"`{preset}`" in page
 
 
+def test_every_variant_of_the_papers_has_a_preset():
+    """What ERI, ABAW6 and DRR report, whose rows `--list` counts from."""
+    there = {(module.__name__.rpartition(".")[2], preset) for module, preset in all_presets()}
+    streams = ("egemaps", "deepspectrum", "fau", "vggface2")
+    eri = (
+        "audio",
+        "video",
+        "fused",
+        "fused_pm10",
+        "fused_pm08",
+        "fused_5fold",
+        *(f"baseline_{one}" for one in streams),
+    )
+    folds = [f"{task}_5fold" for task in ("au", "expr", "va", "emi")]  # no numbers of folds are given for ce
+    abaw6 = ("pretrain", "pretrain_large", "au", "expr", "va", "ce", "emi", "emi_lora", *folds)
+    baselines = ("resnet18", "resnet50", "vit", "gcn", "fusion", "uda", "da_gcn", "sev_net")
+    rows = (*baselines, "without_cdc", "without_ho", "without_he", "static", "dynamic")
+    tasks = [f"{row}_{task}" for row in rows for task in ("aud", "fer", "sc")]
+    units, faces = (
+        ("emotionet", "ck_plus", "disfa", "bp4d", "bp4d_plus"),
+        ("ferplus", "rafdb", "affectnet", "mmi", "bu3dfe"),
+    )
+    others = [f"{variant}_{data}" for variant in ("um", "pr", "gcn") for data in (*units, *faces)]
+    drr = (
+        *tasks,
+        "dyadic",
+        *others,
+        "mm_bp4d",
+        "mm_bp4d_plus",
+        "mm_bu3dfe",
+        "scenes_resnet18",
+        "scenes_vit",
+        "scenes_static",
+    )
+    asked = {("eri", one) for one in eri} | {("abaw6", one) for one in abaw6} | {("drr", one) for one in drr}
+    assert not asked - there
+
+
 def test_a_result_stands_in_its_row():
     results = {
         "t": {
