@@ -296,11 +296,18 @@ def _translated(build: "Build", options: "PipelineOptions") -> tuple[Any, int | 
     build_graph(pipeline, build)
     runner = DataflowRunner()
     try:
-        from google.cloud import dataflow  # noqa: F401, what Beam describes jobs with
+        from apache_beam.runners.dataflow.internal import apiclient
     except ImportError:
         return _graph(pipeline, runner, options), None
     options.view_as(TestOptions).dry_run = True
     job = runner.run_pipeline(pipeline, options).job
+    job.proto.environment = apiclient.Environment(
+        packages=[],
+        options=options,
+        environment_version=apiclient._FNAPI_ENVIRONMENT_MAJOR_VERSION,
+        proto_pipeline_staged_url=f"{job.google_cloud_options.staging_location}/pipeline.pb",
+        proto_pipeline=job.proto_pipeline,
+    ).proto
     return job.proto_pipeline, len(job.json())
 
 

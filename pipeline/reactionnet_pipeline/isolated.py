@@ -52,8 +52,8 @@ class Isolated(beam.PTransform):
     span_of: Callable[[Any], tuple[float | None, float | None]] = _no_span
 
     def expand(self, elements):
-        attempts = elements | "Run" >> beam.ParDo(_Attempt(self)).with_outputs("letters", main="results")
-        return attempts.results, attempts.letters
+        attempts = elements | "Run" >> beam.ParDo(_Attempt(self))  # without tags, which Beam's DaskRunner mixes up
+        return attempts | "Results" >> beam.Filter(_is_result), attempts | "Letters" >> beam.Filter(_is_letter)
 
     def letter(self, element: Any, code: Code, message: str) -> DeadLetter:
         """The letter for an element that gave no result."""
@@ -82,7 +82,15 @@ class _Attempt(beam.DoFn):
         try:
             yield call_isolated(transform.fn, (element, *transform.arguments), transform.time_limit_s)
         except SourceError as error:
-            yield beam.pvalue.TaggedOutput("letters", transform.letter(element, error.code, error.message))
+            yield transform.letter(element, error.code, error.message)
+
+
+def _is_result(outcome: Any) -> bool:
+    return not isinstance(outcome, DeadLetter)
+
+
+def _is_letter(outcome: Any) -> bool:
+    return isinstance(outcome, DeadLetter)
 
 
 _of_thread = threading.local()
