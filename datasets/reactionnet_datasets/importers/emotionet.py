@@ -1,7 +1,8 @@
 """EmotioNet: faces from the web with occurrences of action units, annotated by an algorithm (950,000) or by hand (24,600).
 
 Benitez-Quiroz et al., CVPR 2016. By a form of the Ohio State University, non-commercial. The release is lists of addresses;
-whoever has it fetched the pictures, and nothing is downloaded here. Reads, in ROOT,
+whoever has it fetched the pictures, and nothing is downloaded here. Reads, in ROOT (or lists in its
+`--lists FOLDER`),
 
     dataFile_0001.txt, ...             automatic: url, original url, AU1 ... AU60, tab separated, without a header
     EmotioNet_FACS_*.xlsx or .csv      by hand: URL,URL orig,'AU 1','AU 2',... with quotes and blanks, addresses in quotes
@@ -54,6 +55,7 @@ ABOUT = About(
 class Options:
     annotations: str = "auto"
     images: str = ""
+    lists: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +67,19 @@ class Row:
     where: str
 
 
+def markers(options: Options) -> tuple[str, ...]:
+    """The lists, in ROOT or where `--lists` says."""
+    folder = f"{options.lists.strip('/')}/" if options.lists else ""
+    return tuple("|".join(folder + pattern for pattern in marker.split("|")) for marker in ABOUT.markers)
+
+
 def read(release: Release, options: Options) -> Iterator[Clip]:
     """One clip a listed picture that is there."""
     one_of("annotations", options.annotations, ("auto", "automatic", "manual"))
     pictures = _pictures(release, options)
     seen: dict[str, tuple[int, str]] = {}  # a hash of the codes, so that a million names stay small
     num = 0
-    for kind, paths in _lists(release, options.annotations):
+    for kind, paths in _lists(release, options):
         for row in (row for path in paths for row in _rows(release, path, kind)):
             stem, facts = row.name.rpartition(".")[0].lower() or row.name.lower(), hash(tuple(row.codes.items()))
             if stem in seen:
@@ -117,13 +125,12 @@ def _label(code: str) -> Label:
     return one("au_occ", None, raw=code) if code == NOT_ANNOTATED else one("au_occ", int(code))
 
 
-def _lists(release: Release, wanted: str) -> list[tuple[str, list[Path]]]:
+def _lists(release: Release, options: Options) -> list[tuple[str, list[Path]]]:
     """Kinds of lists with their files; those by hand first, since they win."""
-    automatic = release.listing(release.root, "dataFile_*.txt")
+    wanted, folder = options.annotations, release.first(options.lists) if options.lists else release.root
+    automatic = release.listing(folder, "dataFile_*.txt")
     manual = [
-        path
-        for path in release.listing(release.root, "*EmotioNet*")
-        if path.suffix.lower() in (".xlsx", ".csv", ".xls")
+        path for path in release.listing(folder, "*EmotioNet*") if path.suffix.lower() in (".xlsx", ".csv", ".xls")
     ]
     numbers = {int(match[1]) for path in automatic if (match := _LIST.fullmatch(path.name))}
     release.missing += [f"dataFile_{n:04d}.txt" for n in range(1, max(numbers, default=0)) if n not in numbers]

@@ -95,6 +95,16 @@ def test_lists_that_do_not_fit_are_refused(tmp_path, old, new, message):
         run_import("emotionet", root, tmp_path / "out")
 
 
+def test_lists_may_lie_in_a_folder_that_is_named(automatic, tmp_path):
+    (automatic / "lists").mkdir()
+    for path in automatic.glob("dataFile_*.txt"):
+        path.rename(automatic / "lists" / path.name)
+    with pytest.raises(ReleaseError, match="expected emotionet: dataFile"):
+        run_import("emotionet", automatic, tmp_path / "out")
+    run_import("emotionet", automatic, tmp_path / "out", lists="lists")
+    assert_golden(frame_rows(tmp_path / "out"), AUTOMATIC)
+
+
 def test_a_tab_at_the_end_and_a_comma_in_an_address_are_read(automatic, tmp_path):
     path = automatic / "dataFile_0001.txt"
     path.write_text(path.read_text(encoding="utf-8-sig").replace("\n", "\t\n"))
