@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from reactionnet_datasets import Augment
 from reactionnet_datasets.sound_features import EXAMPLE_FRAMES, MEL, MEL_HOP, logmel_examples
-from reactionnet_models import abaw6_losses
+from reactionnet_models import abaw6_losses, losses
 from reactionnet_models.abaw6_config import Config
 from reactionnet_models.abaw6_presets import PRESETS, RECIPES, labels
 from reactionnet_models.augmentation import normalise
@@ -171,10 +171,10 @@ def loss(out: Batch, batch: Batch, config: Config) -> dict[str, Tensor]:
     if config.task == "pretrain":
         found = abaw6_losses.reconstruction(out, batch, config.patch, config.normalize_patches)
         return {"loss": found, "l2": found}
-    weight_K = _weights(config, out["score_BTK"])
-    terms = {"fused" if "score0_BTK" in out else "last": abaw6_losses.of_task(config.task, out, batch, "", weight_K)}
+    weights = (_weights(config, out["score_BTK"]), _occurrence(config, out["score_BTK"]))
+    terms = {"fused" if "score0_BTK" in out else "last": abaw6_losses.of_task(config.task, out, batch, "", *weights)}
     if "score0_BTK" in out:
-        terms["image"] = abaw6_losses.of_task(config.task, out, batch, "0", weight_K)
+        terms["image"] = abaw6_losses.of_task(config.task, out, batch, "0", *weights)
     return {"loss": torch.stack([*terms.values()]).sum(), **terms}
 
 
@@ -185,6 +185,12 @@ def _weights(config: Config, like: Tensor) -> Tensor:
     if config.rates is None:
         raise ValueError("the rates of the labels are still to be counted in training: call with_rates")
     return abaw6_losses.inverse_weights(config.rates).to(like.device)
+
+
+def _occurrence(config: Config, like: Tensor) -> Tensor | None:
+    if config.task != "au" or not config.balanced or config.rates is None:
+        return None
+    return losses.occurrence_weights(config.rates)[1].to(like.device)
 
 
 def with_rates(config: Config, rates: Mapping[str, float]) -> Config:

@@ -43,6 +43,7 @@ class Config:
     classes: str = ""  # the task's own where empty
     emotions: tuple[str, ...] = EMOTIONS
     weighted: bool = True
+    balanced: bool = False  # au: what occurs also weighs (1 - r) / r, as in AAR's Eq. 5; not the paper's, for few faces
     rates: tuple[float, ...] | None = None
     threshold: float = 0.5
 
@@ -55,6 +56,8 @@ class Config:
         num_patches(self.image_size, self.patch)
         if self.lora_rank and self.text in ("none", "words"):
             raise ValueError(f"lora_rank {self.lora_rank} adapts a text tower; name one with text=")
+        if self.balanced and not self.weighted:
+            raise ValueError("balanced needs weighted: both follow from how often labels occur")
         if self.sound_weights is not None and self.sound == "none":
             raise ValueError("sound_weights are named, but sound=none")
 

@@ -18,14 +18,18 @@ def inverse_weights(rates: Sequence[float]) -> Tensor:
     return (inverse / inverse.mean()).float()
 
 
-def of_task(task: str, out: Batch, batch: Batch, suffix: str, weight_K: Tensor) -> Tensor:
-    """The loss of one answer, `score{suffix}_BTK` (emi: `intensity{suffix}_BK`). Scalar."""
+def of_task(
+    task: str, out: Batch, batch: Batch, suffix: str, weight_K: Tensor, occurrence_K: Tensor | None = None
+) -> Tensor:
+    """The loss of one answer, `score{suffix}_BTK` (emi: `intensity{suffix}_BK`); au: `occurrence_K` weighs what occurs.
+    Scalar."""
     if task == "emi":
         return intensities(out[f"intensity{suffix}_BK"], batch["intensity_BK"], batch["intensity_mask_BK"])
     score_SK = out[f"score{suffix}_BTK"].flatten(0, 1)
     if task == "au":
         true_SK, mask_SK = batch["au_BTM"].flatten(0, 1), batch["au_mask_BTM"].flatten(0, 1)
-        return losses.weighted_bce(score_SK, true_SK, mask_SK, weight_K / len(weight_K), torch.ones_like(weight_K))
+        occurrence_K = torch.ones_like(weight_K) if occurrence_K is None else occurrence_K
+        return losses.weighted_bce(score_SK, true_SK, mask_SK, weight_K / len(weight_K), occurrence_K)
     if task == "va":
         true_SK, mask_SK = batch["affect_BTD"].flatten(0, 1), batch["affect_mask_BTD"].flatten(0, 1)
         return (1 - losses.concordance(score_SK, true_SK, mask_SK)).sum()  # Eq. 4

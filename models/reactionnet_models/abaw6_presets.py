@@ -150,7 +150,7 @@ _TINY: dict[str, Any] = {
 }  # fmt: skip
 _SMALL_TASKS: dict[str, dict[str, Any]] = {
     "pretrain": {},
-    "au": {"rule": "intensity>=2", "aus": (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)},
+    "au": {"rule": "intensity>=2", "balanced": True, "aus": (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)},
     "expr": {"classes": "affectnet8"},
     "va": {},
     "emi": {"emotions": tuple(f"au_int_{au}" for au in (1, 4, 6, 9, 12, 25)), "rule": "x/5", "text": "words"},

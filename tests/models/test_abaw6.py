@@ -180,6 +180,15 @@ def test_losses_are_the_equations_literally():
     assert abaw6_losses.of_task("au", {"score_BTK": logit}, batch, "", weights).item() == pytest.approx(
         expected, rel=1e-5
     )
+    balanced = replace(TINY, aus=(1, 2, 4), weighted=True, balanced=True, rates=rates)
+    expected = 0.0
+    for s in range(num):
+        for j, r in enumerate(rates):
+            p, y = logit[s, 0, j].sigmoid().item(), batch["au_BTM"][s, 0, j].item()
+            both = (1 - r) / r * y * math.log(p) + (1 - y) * math.log(1 - p)
+            expected -= weights[j].item() * both / 3 / num
+    found = abaw6.loss({"score_BTK": logit}, batch, balanced)["loss"]
+    assert found.item() == pytest.approx(expected, rel=1e-5)
     index = torch.tensor([[0], [2], [-100], [1], [2]])
     expected = 0.0
     for s in range(num):
