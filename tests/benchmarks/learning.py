@@ -249,7 +249,8 @@ def table(work: Work, results: Results, seeds: Sequence[int]) -> str:
         each = known.get(row.title)
         cells = [_shown(_values(each, name)) for name in results.scores]
         ours = _values(each, first)
-        beats = "" if row.baseline or not ours else "yes" if min(ours) > max([*rivals, *priors[first]]) else "no"
+        judged = ours and not row.baseline and priors[first] and (rivals or not any(r.baseline for r in results.rows))
+        beats = ("yes" if min(ours) > max([*rivals, *priors[first]]) else "no") if judged else ""
         lines.append(f"| {row.title} | " + " | ".join(cells) + f" | {beats} |")
     return "\n".join(lines) + "\n"
 
