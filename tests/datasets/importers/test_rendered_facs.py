@@ -12,7 +12,7 @@ from PIL import Image
 from checks import check_importer, chunks_of, digests, frame_rows, read_member, run_import
 from reactionnet_datasets import ShardDataset
 from reactionnet_datasets.release import MissingMediaError, ReleaseError
-from spoken_faces import speak
+from spoken_faces import drawn, speak, voice
 
 VIDEOS = ("S000_0", "S006_3", "S047_5")
 
@@ -106,3 +106,26 @@ def test_a_copy_with_voices_has_sound_that_tells_of_the_face(release, tmp_path):
     assert (item["frames"] == silent["frames"]).all()  # the pictures' packets are the release's own
     loud = item["audio"].unfold(0, 640, 640).square().mean(1).sqrt()
     assert loud.max() > 4 * loud.min() > 0
+
+
+def test_a_drawn_voice_follows_the_face():
+    def heard(**changed: float) -> np.ndarray:
+        face = {**dict.fromkeys(("arousal", "valence", "AU12", "AU25", "AU26"), np.zeros(48)), **{
+            name: np.full(48, value) for name, value in changed.items()
+        }}  # fmt: skip
+        return voice(face, 25.0, 150.0, drawn(0, "same"))
+
+    def pitch(sound: np.ndarray) -> float:
+        spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
+        return float(spectrum.argmax() / len(sound) * 16_000)
+
+    def brightness(sound: np.ndarray) -> float:
+        spectrum = np.abs(np.fft.rfft(sound)) ** 2
+        return float(spectrum[len(spectrum) // 8 :].sum() / spectrum.sum())
+
+    rest = heard()
+    assert len(rest) == 30_720 and np.abs(rest).max() < 1
+    assert np.square(heard(AU26=5.0)).mean() > 3 * np.square(rest).mean()
+    assert pitch(heard(arousal=0.5)) > 1.15 * pitch(rest)
+    assert brightness(heard(AU12=5.0)) > 1.5 * brightness(rest)
+    assert np.array_equal(heard(), rest)
