@@ -120,7 +120,9 @@ def test_a_jpeg_that_is_damaged_within_does_not_pass_and_one_of_four_colours_doe
     data[3000:3100] = bytes(100)
     with pytest.raises(MediaError, match="p does not decode: Corrupt JPEG data"):
         check_picture(bytes(data), "p")
-    assert check_picture(file.getvalue()[:-2] + b"\0\xff\xd9", "p") == "jpg"  # padding before the end marker
+    assert check_picture(file.getvalue()[:-2] + bytes(6) + b"\xff\xd9", "p") == "jpg"  # padding before the end marker
+    with pytest.raises(MediaError, match="extraneous"):
+        check_picture(file.getvalue()[:-2] + bytes(9) + b"\xff\xd9", "p")
     file = io.BytesIO()
     noise.convert("CMYK").save(file, "JPEG")
     assert check_picture(file.getvalue(), "p") == "jpg"

@@ -25,8 +25,8 @@ RAMP = np.stack(np.broadcast_arrays(np.arange(64)[:, None] * 4, np.arange(48)[No
 def spelled(kind, picture=RAMP):
     if kind == "jpg":
         return simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality=98, colorsubsampling="444")
-    if kind == "padded.jpg":  # a byte before the end marker, as some tools leave
-        return spelled("jpg", picture)[:-2] + b"\0\xff\xd9"
+    if kind == "padded.jpg":  # bytes before the end marker, as some tools leave
+        return spelled("jpg", picture)[:-2] + bytes(9) + b"\xff\xd9"
     file = io.BytesIO()
     mode, form = {
         "png": ("RGB", "PNG"),
