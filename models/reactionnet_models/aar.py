@@ -310,6 +310,17 @@ def predictions(out: Batch, config: Config) -> dict[str, Tensor]:
     return {f"p_au_occ_{au}": share for au, share in zip(config.aus, shares, strict=True)}
 
 
+def attention_on_faces(out: Batch, batch: Batch, config: Config) -> tuple[Tensor, Tensor, list[list[str]]] | None:
+    """What `reactionnet-predict` draws: faces (N, 3, l, l) in 0 to 1, maps (N, M, H, W), and a title for each map, with the
+    unit's probability. None where the preset has no attention."""
+    if "attention_BTMHW" not in out:
+        return None
+    share_NM = out["logit_BTM"].float().sigmoid().flatten(0, 1).tolist()
+    titles = [[f"AU{au} {share:.2f}" for au, share in zip(config.aus, shares, strict=True)] for shares in share_NM]
+    face_NCHW = (batch["image_BTCHW"].flatten(0, 1).float() + 1) / 2
+    return face_NCHW, out["attention_BTMHW"].flatten(0, 1).float(), titles
+
+
 def example(config: Config, batch_size: int, num_frames: int = 2) -> dict[str, Tensor]:
     """A random batch of the right shapes, for tests, profiling and the README."""
     num, side = len(config.aus), config.crop // 4

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots()
+    return figure, figure.subplots(rows, columns)
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], monitor: str, path: Path) -> None:
@@ -79,4 +79,24 @@ def draw_values(values: Mapping[str, float], title: str, path: Path) -> None:
     axes.barh(list(values), list(values.values()))
     axes.invert_yaxis()
     axes.set(title=title)
+    figure.savefig(path, dpi=110)
+
+
+def draw_attention(face_HWC: np.ndarray, maps_MHW: np.ndarray, titles: Sequence[str], title: str, path: Path) -> None:
+    """A face (0 to 1), then the same in grey once a map (0 to 1), where the map is bright as far as it is high."""
+    columns = min(1 + len(titles), 5)
+    rows = -(-(1 + len(titles)) // columns)
+    figure, grid = _figure(1.6 * columns, 1.85 * rows + 0.3, rows, columns)
+    places = np.ravel(grid)
+    places[0].imshow(face_HWC)
+    places[0].set_title("face", fontsize=8)
+    grey_HW = 0.75 * face_HWC.mean(axis=2)
+    side = (-0.5, grey_HW.shape[1] - 0.5, grey_HW.shape[0] - 0.5, -0.5)
+    for axes, map_HW, name in zip(places[1:], maps_MHW, titles, strict=False):
+        axes.imshow(grey_HW, cmap="gray", vmin=0, vmax=1)
+        axes.imshow(map_HW, cmap="inferno", vmin=0, vmax=1, alpha=map_HW, extent=side, interpolation="bilinear")
+        axes.set_title(name, fontsize=8)
+    for axes in places:
+        axes.set_axis_off()
+    figure.suptitle(title, fontsize=8)
     figure.savefig(path, dpi=110)

@@ -1,14 +1,18 @@
 """`reactionnet-predict RUN INPUT`: predictions for shards, a folder of faces, or a video; a table and pictures.
 
+Pictures are a time line a clip and, of models that attend, sampled faces with what each output looks at.
+
 Faces and videos become shards first, by the commands `reactionnet-import image_folder` and `reactionnet-build`, which need
 to be installed. A folder of faces must show one face a picture.
 """
 
 import hashlib
 import json
+import math
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,10 +39,12 @@ errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 @torch.no_grad()
 def predict(
-    loaded: Loaded, shards: str, split: str | None = None, *, device: str = "cpu", batch_size: int | None = None
-) -> pa.Table:
+    loaded: Loaded, shards: str, split: str | None = None, *, device: str = "cpu", batch_size: int | None = None,
+    look: Callable[[Mapping[str, Any], Mapping[str, torch.Tensor], Mapping[str, torch.Tensor]], None] | None = None,
+) -> pa.Table:  # fmt: skip
     """One row a frame: `key`, `clip`, `frame`, `t_s`, and the model's columns; null where there is no answer, such as for
-    a face without landmarks. ValueError where the shards cannot be read."""
+    a face without landmarks. `look` is shown each batch's items, what the model was given, and its outputs. ValueError where
+    the shards cannot be read."""
     module, config = loaded.module, loaded.config
     recipe = recipe_of(loaded)
     fields = (*(field for field in recipe.fields if field != "labels"), "meta")
@@ -59,7 +65,10 @@ def predict(
     columns: dict[str, list[Any]] = {}
     for items in dataset:
         batch = module.prepare(to_device(items, torch.device(device)), config)
-        found = module.predictions(model(batch), config)
+        out = model(batch)
+        if look is not None:
+            look(items, batch, out)
+        found = module.predictions(out, config)
         present = items["frame_mask"].flatten().numpy()
         answered = batch["aligned_BT"].flatten().cpu().numpy() if "aligned_BT" in batch else present
         length = items["frame_mask"].shape[1]
@@ -85,11 +94,12 @@ def run(
     split: Annotated[str | None, typer.Option(help="Split of the shards; without it all.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     most_pictures: Annotated[int, typer.Option(min=0, help="Clips to draw.")] = 20,
+    attention_s: Annotated[float, typer.Option(min=0, help="Seconds between faces drawn with attention; 0: none.")] = 2.0,
     log_level: LogLevel = "warning",
     quiet: Quiet = False,
     version_: Version = False,
-) -> None:
-    """Write predictions.parquet and a picture a clip."""
+) -> None:  # fmt: skip
+    """Write predictions.parquet, a picture a clip and, of models that attend, faces with their attention."""
     set_log_level(log_level)
     try:
         loaded = from_pretrained(model)
@@ -98,15 +108,17 @@ def run(
                 source, Path(scratch), landmarks="landmarks49" in loaded.module.RECIPES[loaded.preset].fields
             )
             one_by_one = 1 if shards != source else None  # pictures of a folder may differ in size
-            table = predict(loaded, shards, split, device=device, batch_size=one_by_one)
-        out.mkdir(parents=True, exist_ok=True)
+            out.mkdir(parents=True, exist_ok=True)
+            faces = AttentionPictures(loaded, out, attention_s, most_pictures)
+            table = predict(loaded, shards, split, device=device, batch_size=one_by_one, look=faces)
         pq.write_table(table, out / "predictions.parquet")
         drawn = draw(table, out, most_pictures)
     except (OSError, ValueError) as error:
         errors.print(f"error: {error}")
         raise typer.Exit(EXIT_REFUSED) from None
     if not quiet:
-        console.print(f"{table.num_rows} frames in {out / 'predictions.parquet'}, {drawn} pictures")
+        also = f", {faces.drawn} faces with attention" if faces.drawn else ""
+        console.print(f"{table.num_rows} frames in {out / 'predictions.parquet'}, {drawn} pictures{also}")
 
 
 def shards_of(source: str, scratch: Path, *, landmarks: bool) -> str:
@@ -143,6 +155,46 @@ def _last_words(made: Path, text: str) -> str:
     return " ".join(lines[-6:]) or "the command said nothing"
 
 
+class AttentionPictures:
+    """Draws what a model looks at, every `every_s` seconds of each of the first `most` clips, as batches pass by.
+
+    Models say what there is to draw by `attention_on_faces`; of those that do not, nothing is drawn.
+    """
+
+    def __init__(self, loaded: Loaded, out: Path, every_s: float, most: int):
+        self._loaded, self._out, self._every_s, self._most = loaded, out, every_s, most
+        self._numbers: dict[str, int] = {}
+        self._next_s: dict[str, float] = {}
+        self.drawn = 0
+
+    def __call__(
+        self, items: Mapping[str, Any], batch: Mapping[str, torch.Tensor], out: Mapping[str, torch.Tensor]
+    ) -> None:
+        shown = getattr(self._loaded.module, "attention_on_faces", lambda *given: None)
+        found = shown(out, batch, self._loaded.config) if self._every_s else None
+        if found is None:
+            return
+        faces_NCHW, maps_NMHW, titles = found
+        length = items["frame_mask"].shape[1]
+        for place in range(len(faces_NCHW)):
+            of, at = divmod(place, length)
+            clip, t_s = items["meta"][of]["clip_id"], float(items["t_s"][of, at].nan_to_num())
+            number = self._numbers.setdefault(clip, len(self._numbers))
+            if number >= self._most or not batch["aligned_BT"][of, at] or t_s < self._next_s.get(clip, -math.inf):
+                continue
+            self._next_s[clip] = t_s + self._every_s
+            frame = int(items["frame"][of, at])
+            figures.draw_attention(
+                faces_NCHW[place].permute(1, 2, 0).clamp(0, 1).cpu().numpy(), maps_NMHW[place].cpu().numpy(), titles[place],
+                f"{clip}, frame {frame}", self._out / f"{_stem(number, clip)}-attention-{frame:06d}.png",
+            )  # fmt: skip
+            self.drawn += 1
+
+
+def _stem(number: int, clip: str) -> str:
+    return f"{number:03d}-{clip[:150]}"  # a file's name has 255 bytes
+
+
 def draw(table: pa.Table, out: Path, most: int) -> int:
     """A time line for each of the first clips of more than one frame, bars for a single picture; returns how many."""
     rows = table.to_pylist()
@@ -151,7 +203,7 @@ def draw(table: pa.Table, out: Path, most: int) -> int:
     for row in rows:
         clips.setdefault(row["clip"], []).append(row)
     for number, (clip, mine) in enumerate(list(clips.items())[:most]):
-        path = out / f"{number:03d}-{clip}.png"
+        path = out / f"{_stem(number, clip)}.png"
         columns = {name: [np.nan if row[name] is None else row[name] for row in mine] for name in names}
         if len(mine) > 1:
             figures.draw_timeline([row["t_s"] for row in mine], columns, clip, path)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from drawn_shards import write_dataset
 from reactionnet_datasets import ShardDataset
 from reactionnet_datasets.sample import Label
-from reactionnet_models import aar, cage, catalogue, evaluate, from_pretrained, predict, train
+from reactionnet_models import aar, cage, catalogue, evaluate, figures, from_pretrained, predict, train
 from reactionnet_models import data as data_of
 from reactionnet_models.recipe import Stage
 from reactionnet_models.training import Data, Job, StoppedEarlyError, learning_rate_factor, read_history
@@ -147,6 +147,28 @@ def test_prediction_has_a_row_a_frame_and_the_models_numbers(straight, shards, t
         expected = loaded.model(batch)["logit_BTM"][0, :, 1].sigmoid()
     assert table["p_au_occ_12"].to_pylist()[:4] == pytest.approx(expected.tolist(), abs=1e-5)
     assert list(tmp_path.glob("*.png"))
+
+
+def test_prediction_draws_what_the_model_looks_at(straight, shards, tmp_path):
+    call = [str(straight), str(shards), "--split", "test", "--out", str(tmp_path), "--attention-s", "0.3"]
+    result = CliRunner().invoke(predict.app, call)
+    assert result.exit_code == 0 and "2 faces with attention" in result.output.replace("\n", " "), result.output
+    # 16 frames of 0.04 s: the first, and the first that is 0.3 s later
+    assert sorted(path.name[-10:] for path in tmp_path.glob("*-attention-*.png")) == ["000000.png", "000008.png"]
+    result = CliRunner().invoke(predict.app, [*call[:-3], str(tmp_path / "none"), "--attention-s", "0"])
+    assert result.exit_code == 0 and not list((tmp_path / "none").glob("*-attention-*"))
+
+
+def test_attention_is_drawn_where_the_map_is_high(tmp_path):
+    face, maps = np.full((40, 40, 3), 0.2), np.zeros((2, 10, 10))
+    maps[0, 7:, :3] = 1  # bottom left
+    figures.draw_attention(face, maps, ["AU1 0.25", "AU2 0.75"], "clip, frame 3", tmp_path / "drawn.png")
+    picture = np.asarray(Image.open(tmp_path / "drawn.png").convert("RGB")).astype(int)
+    height, width = picture.shape[:2]
+    third = width // 3
+    bright = (picture[..., 0] > 200) & (picture[..., 2] < 190)  # the colour of 1
+    rows, columns = np.nonzero(bright)
+    assert len(rows) > 200 and third < columns.min() and columns.max() < 1.5 * third and rows.min() > height / 2
 
 
 def test_prediction_takes_a_folder_of_pictures_of_any_size(straight, shards, tmp_path):
