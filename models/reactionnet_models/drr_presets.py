@@ -205,6 +205,11 @@ def _smaller(prefix: str, size: dict[str, Any]) -> Iterator[tuple[str, Config]]:
         yield "tiny", Config(**size)
 
 
+# As many steps of as many pictures as a static one has.
+_TEMPORAL: dict[str, dict[str, Any]] = {
+    "small": {"stride": 16, "batch_size": 4, "epochs": 4},
+    "tiny": {"stride": 8, "batch_size": 4},
+}
 _PUBLISHED = tuple(_published_presets())
 _OTHERS = {
     **{name: (config, {"stride": 4, "epochs": 8, "learning_rate": 1e-3}) for name, config in _smaller("small", _SMALL)},
@@ -219,7 +224,7 @@ RECIPES: dict[str, Recipe] = {
     **{
         name: _recipe(
             config,
-            {**stage, **({"stride": 8, "batch_size": 4} if config.temporal else {})},
+            {**stage, **(_TEMPORAL[name.split("_")[0]] if config.temporal else {})},
             dataset="rendered_facs" if name.startswith("small") else "any",
         )
         for name, (config, stage) in _OTHERS.items()
