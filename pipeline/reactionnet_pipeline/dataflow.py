@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reactionnet_datasets.stores import SCRATCH_BYTES
+
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
     from rich.console import Console
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 RUNNERS = ("DataflowRunner", "TestDataflowRunner")
 MACHINE = "n2-standard-4"
-DISK_GB = 100  # the image, and for each process a source with its pictures
+DISK_GB = 100  # the image, and as many copies of what lies in the store as are ever kept
 IMAGE_GB = 12
 # What Beam's pickler makes is base64 of bz2, wherever in a payload it stands
 PICKLE = re.compile(rb"QlpoO[A-Za-z0-9+/]+=*")
@@ -441,6 +443,11 @@ def _on_cpu(step: Step) -> bool:
     return "min_ram_bytes" in step.hints and "accelerator" not in step.hints
 
 
+def room_gb(disk_gb: int) -> float:
+    """What a worker's disk leaves for copies of what lies in the store (see `stores.local`)."""
+    return max(0.0, min(SCRATCH_BYTES / 1e9, (disk_gb - IMAGE_GB) / 2))
+
+
 def show(found: DryRun, console: "Console") -> None:
     """Print a dry run."""
     from rich.table import Table
@@ -456,8 +463,7 @@ def show(found: DryRun, console: "Console") -> None:
     facts = {
         "workers": f"{found.machine.name}: {found.machine.vcpus} processes, {found.machine.ram_gb:g} GB of memory,"
         f" {found.disk_gb} GB of disk",
-        "room on disk": f"about {(found.disk_gb - IMAGE_GB) / found.machine.vcpus / 2:.0f} GB for the source of each"
-        " process, and as much for its pictures; --disk_size_gb for larger ones",
+        "room on disk": f"about {room_gb(found.disk_gb):.0f} GB for copies of sources and staged files; more by --disk_size_gb",
         "image": found.image,
         "shipped beside it": ", ".join(found.shipped) or "nothing",
         "graph": f"{found.graph_bytes:,} bytes; Beam's description of the job: {job}",

@@ -44,8 +44,14 @@ class OneByOne(ModelHandler[Any, Any, Loaded]):
     """Runs a stage on one element a call. What `run` raises is a fault of ours and stops the job."""
 
     def __init__(self, stage: Stage):
-        super().__init__(max_batch_size=1)
+        super().__init__()
         self._stage = stage
+
+    def should_skip_batching(self) -> bool:
+        return True  # Beam's batches wait for the end of a bundle, which its DaskRunner never tells them of
+
+    def get_preprocess_fns(self) -> Iterable[Callable[[Any], Any]]:
+        return [_alone]
 
     def load_model(self) -> Loaded:
         one_thread()  # not every runner starts the workers with one
@@ -56,3 +62,7 @@ class OneByOne(ModelHandler[Any, Any, Loaded]):
 
     def get_num_bytes(self, batch: Sequence[Any]) -> int:
         return sum(map(self._stage.num_bytes, batch))  # Beam's own pickles every batch to find out
+
+
+def _alone(element: Any) -> tuple[Any]:
+    return (element,)

@@ -5,7 +5,7 @@ import json
 import platform
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import groupby
@@ -103,6 +103,19 @@ def _balance(expected: set[str], videos: list[VideoDone], letters: list[DeadLett
     return {"admitted": len(expected), "built": len(built), "lost": len(dead)}
 
 
+def check_written(split: str, sources: pa.Table, shards: Sequence[Tabulated]) -> None:
+    """RuntimeError where the shards do not hold just the clips and frames of the sources: not every runner delivers all
+    that it was given, and it says nothing of what it dropped.
+    """
+    assembled = [sum(sources[name].to_pylist()) for name in ("clips", "frames")]
+    written = [sum(shard.parts.num_clips for shard in shards), sum(shard.parts.num_frames for shard in shards)]
+    if assembled != written:
+        raise RuntimeError(
+            f"{split}: {assembled[0]:,} clips of {assembled[1]:,} frames were assembled, and {written[0]:,} of"
+            f" {written[1]:,} came in shards: the runner lost or doubled some; nothing was published"
+        )
+
+
 def _merged_letters(root: Place, work: Place, settings: Settings, letters: list[DeadLetter]) -> bytes:
     """The letters of this run, those of the manifest and the gate, and of other splits those that were published."""
     others = []
@@ -136,6 +149,7 @@ def _content(
         here = [s for s in shards if s.shard.split == split]
         mine = [video for video in videos if video.split == split]
         contents = _video_tables(work, settings, split, mine, estimated)
+        check_written(split, contents["sources"], here)
         tables = {name: [write_part(root, name, split, content)] for name, content in contents.items()}
         tables["frames"] = [s.parts.frames for s in here]
         tables["windows"] = [s.parts.windows for s in here]

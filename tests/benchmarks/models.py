@@ -2,8 +2,9 @@
 
 Each part's training step and inference beside the loop of the tests (`literal_aar`, `literal_drr`: one Python loop over what
 the paper indexes, every body a library call), same weights, same batch, taken in turns; times are the processor's, so that what
-else a machine does counts little. Peak memory is that of a process of its own for each. With `--data`, the share of a training
-step spent waiting for data. Where there is a GPU: pictures a second and memory of presets at the paper's batch size, bf16.
+else a machine does counts little. CAGE's networks are torchvision's: beside them stands torchvision's module by itself. Peak
+memory is that of a process of its own for each. With `--data`, the share of a training step spent waiting for data. Where
+there is a GPU: pictures a second and memory of presets at the paper's batch size, bf16.
 """
 
 import json
@@ -36,6 +37,7 @@ PARTS = {
     "DRR adaptors": (2.0, "adaptors"),
     "DRR heads": (2.0, "heads"),
 }
+CAGE_FULL = ("affectnet8_maxvit_combined", "affectnet8_efficientnet_combined", "affectnet8_swin_combined")
 DRR_SAMPLES = 8  # pictures of DRR to one of AAR: 32, its batch
 WAYS = ("loop", "eager", "compiled")
 MEMORY_SLACK = 1.02
@@ -44,6 +46,8 @@ MEMORY_SLACK = 1.02
 def make(part: str, way: str, size: str, batch: int, training: bool) -> Any:
     """A function that does one step, and one that does its gradient too where `training`."""
     torch.manual_seed(0)
+    if part in cage.PRESETS:
+        return make_cage(way, part, batch, training)
     if part in ("adaptors", "heads"):
         return make_drr(part, way, batch * DRR_SAMPLES, training)
     config = aar.PRESETS["bp4d" if size == "full" else "small"]
@@ -138,13 +142,57 @@ def resident(name: str) -> float:
     return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))
 
 
+def make_cage(way: str, preset: str, batch: int, training: bool) -> Any:
+    """A step of a CAGE preset, or of torchvision's own module with the same head and weights, by the words of Eq. 1."""
+    torch.manual_seed(0)
+    config = cage.replace(cage.PRESETS[preset], weights=None, class_weights=cage.WEIGHTS_8)
+    model = cage.build(config).train(training)
+    given = cage.example(config, batch)
+    net: Any = model
+    if way == "loop":
+        net, last = model.encoder, "classifier" if hasattr(model.encoder, "classifier") else "head"
+        pooling = getattr(net, last) if config.encoder.startswith("maxvit") else ()  # the others pool before
+        setattr(net, last, torch.nn.Sequential(*pooling, *model.head))
+    run = torch.compile(net, fullgraph=True) if way == "compiled" else net
+    weight = torch.tensor(cage.WEIGHTS_8)
+
+    def literal_loss() -> torch.Tensor:
+        out = run(given["image_BCHW"])
+        entropy = torch.nn.functional.cross_entropy(out[:, :8], given["expression_B"], weight=weight)
+        return entropy + 5 * torch.nn.functional.mse_loss(out[:, 8:], given["affect_BD"])
+
+    def step() -> None:
+        if not training:
+            with torch.no_grad():
+                run(given["image_BCHW"] if way == "loop" else given)
+            return
+        (literal_loss() if way == "loop" else cage.loss(run(given), given, config)["loss"]).backward()
+        net.zero_grad()
+
+    return step
+
+
+def timed(steps: dict[str, Any], repeats: int) -> dict[str, float]:
+    """The middle of the processor's seconds of each, taken in turns after one step to warm, and compile."""
+    for step in steps.values():
+        step()
+    took: dict[str, list[float]] = {way: [] for way in steps}
+    for _ in range(repeats):
+        for way, step in steps.items():
+            begun = time.process_time()
+            step()
+            took[way].append(time.process_time() - begun)
+    return {way: median(times) for way, times in took.items()}
+
+
 def main(
     threads: Annotated[int, typer.Option()] = 1,
     size: Annotated[str, typer.Option(help="full: the paper's; small: 96 px, c = 4.")] = "full",
-    batch: Annotated[
-        int, typer.Option(help="Frames of AAR's stage A, sequences of its stage B; DRR: 8 times as many.")
-    ] = 4,
+    batch: Annotated[int, typer.Option(help="Frames of stage A, sequences of stage B, pictures of CAGE.")] = 4,
     repeats: Annotated[int, typer.Option()] = 5,
+    only: Annotated[
+        str, typer.Option(help="What to measure: words of the first column, such as CAGE or stage A.")
+    ] = "",
     compiled: Annotated[bool, typer.Option(help="Also torch.compile(fullgraph=True).")] = True,
     data: Annotated[str | None, typer.Option(help="Imported rendered_facs, for the waiting.")] = None,
     measure: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -156,33 +204,30 @@ def main(
     torch.set_num_threads(threads)
     ways = WAYS if compiled else WAYS[:2]
     table = Table(title=f"{size}, batch {batch}, {threads} threads, torch {torch.__version__}: loop / ours (goal)")
-    for column in (
+    columns = [
         "",
         "step",
         *(f"{way}, s" for way in ways),
         *(f"loop / {way}" for way in ways[1:]),
         "peak MB: loop",
         "eager",
-    ):
+    ]
+    for column in columns:
         table.add_column(column)
-    for name, (goal, part) in PARTS.items():
+    presets = CAGE_FULL if size == "full" else ("small_combined",)
+    parts = PARTS | {f"CAGE {preset}": (1.0, preset) for preset in presets}
+    for name, (goal, part) in parts.items():
         for training in (True, False):
-            steps = {way: make(part, way, size, batch, training) for way in ways}
-            for step in steps.values():
-                step()  # warm, and compile
-            took: dict[str, list[float]] = {way: [] for way in ways}
-            for _ in range(repeats):
-                for way, step in steps.items():
-                    begun = time.process_time()
-                    step()
-                    took[way].append(time.process_time() - begun)
-            middle = {way: median(times) for way, times in took.items()}
+            if only not in name:
+                continue
+            middle = timed({way: make(part, way, size, batch, training) for way in ways}, repeats)
             peaks = [peak_of(part, way, size, batch, training) for way in ("loop", "eager")]
             ratios = [f"{middle['loop'] / middle[way]:.2f} ({goal})" for way in ways[1:]]
             shown = [f"{peaks[0]:.0f}", f"{peaks[1]:.0f}" + (" higher" if peaks[1] > MEMORY_SLACK * peaks[0] else "")]
             kind = "training" if training else "inference"
             table.add_row(name, kind, *(f"{middle[way]:.3f}" for way in ways), *ratios, *shown)
     console.print(table)
+    console.print("CAGE's loop is torchvision's own module with the same head and weights, and Eq. 1 as it stands")
     if data:
         console.print(waiting(data))
     if torch.cuda.is_available():
