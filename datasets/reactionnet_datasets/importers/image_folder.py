@@ -18,8 +18,6 @@ from reactionnet_datasets.clip import Clip, Pictures
 from reactionnet_datasets.release import PICTURE_SUFFIXES, SHOWN, Release, ReleaseError
 from reactionnet_datasets.release_root import looks_like
 
-DEPTH = 4  # levels of folders that are searched for archives
-
 ABOUT = About(
     name="image_folder",
     title="any folder of face pictures, without labels",
@@ -45,8 +43,6 @@ def read(release: Release, options: Options) -> Iterator[Clip]:
     one_of("split", options.split, ("train", "val", "test", "none"))
     for name in looks_like(release, ABOUT.name):
         release.note("data sets that ROOT looks like, whose labels are left out", name)
-    if packed := release.packed(levels=DEPTH):
-        raise ReleaseError(f"{', '.join(packed[:SHOWN])}: not unpacked; unpack them, or move them away if you have")
     for folder in _folders(release, release.root):
         pictures = release.pictures(folder)
         stems = Counter(path.stem for path in pictures)
@@ -64,10 +60,15 @@ def read(release: Release, options: Options) -> Iterator[Clip]:
 
 
 def _folders(release: Release, folder: Path) -> Iterator[Path]:
+    if packed := release.packed(levels=0, below=folder):
+        raise ReleaseError(f"{', '.join(packed[:SHOWN])}: not unpacked; unpack them, or move them away if you have")
     yield folder
     for path in release.listing(folder):
-        if path.is_dir():
-            if not path.is_symlink():  # a link may lead round in a circle
-                yield from _folders(release, path)
-        elif path.suffix.lower() not in PICTURE_SUFFIXES:
+        if path.suffix.lower() in PICTURE_SUFFIXES:
+            continue  # not asked for what it is, as there may be millions
+        if not path.is_dir():
             release.note("files that are no pictures", release.relative(path))
+        elif path.is_symlink():  # it may lead round in a circle
+            release.note("linked folders, left out", release.relative(path))
+        else:
+            yield from _folders(release, path)
