@@ -39,7 +39,7 @@ SAMPLE = 256  # headers that are read
 TRIALS = 12  # sources that are tried at most
 LEAST_TRIALS = 2
 BUDGET_S, BUDGET_CLOCK_S = 45.0, 150.0  # of processor and on the clock: no further trial begins later
-TRIAL_LIMIT_S = 300.0
+TRIAL_LIMIT_S = 900.0  # on the clock: a trial takes seconds, unless the machine is busy with other work
 IMPORTS = "import reactionnet_pipeline.build, apache_beam.runners.worker.sdk_worker_main"
 HOUR, GB, MONTH_H = 3600.0, 1e9, 730.0
 
@@ -156,7 +156,7 @@ class Estimate:
 def estimate_build(
     rows: Sequence[Row], config: Config, models: Sequence[Found | LeftOut], prices: Prices, workers: int, seed: int = 0
 ) -> Estimate:
-    """Read headers, try some sources, and take both to all rows. ValueError where not one source can be opened."""
+    """Read headers, try some sources, and take both to all rows. ValueError where not one source can be opened, or tried."""
     chosen = sample(rows, SAMPLE, seed)
     headers, letters = [], {}
     for row in chosen:
@@ -178,17 +178,22 @@ def estimate_build(
     with tempfile.TemporaryDirectory(prefix="reactionnet-estimate-") as folder:
         for number, row in enumerate(row for row in chosen if row.video_id in readable):
             over = used_s > BUDGET_S or time.monotonic() - started > BUDGET_CLOCK_S
-            if len(trials) >= TRIALS or (over and len(trials) >= LEAST_TRIALS):
+            if number >= TRIALS or (over and number >= LEAST_TRIALS):
                 break
             where = Path(folder) / str(number)
             try:
                 trial, seconds = call_isolated(_timed_trial, (row, config, where, weights), TRIAL_LIMIT_S)
                 used_s += seconds
-            except SourceError as error:  # the process died or hung
+            except SourceError as error:
+                letters[row.video_id] = str(error)
+                if error.code == Code.TIMEOUT:  # says nothing of what it costs
+                    continue
                 trial = Trial(video_id=row.video_id, code=str(error.code))
             trials.append(trial)
             if trial.code:
-                letters[row.video_id] = trial.code
+                letters.setdefault(row.video_id, trial.code)
+    if not any(trial.seconds for trial in trials):
+        raise ValueError(_nothing(len(readable), letters, f"run through the stages within {TRIAL_LIMIT_S:g} s"))
     found = Models(
         devices={one.stage: getattr(config, one.stage).device for one in models if isinstance(one, Found)},
         left_out={one.stage: one.reason for one in models if isinstance(one, LeftOut)},
@@ -198,9 +203,9 @@ def estimate_build(
     return extrapolate(headers, trials, len(rows), len(chosen), start_up, found, crops, prices, workers, letters)
 
 
-def _nothing(sampled: int, letters: Mapping[str, str]) -> str:
-    first = "; ".join(f"{name}: {why}" for name, why in list(letters.items())[:3])
-    return f"nothing to estimate from: none of {sampled} sources can be opened ({first})"
+def _nothing(sampled: int, letters: Mapping[str, str], lacking: str = "be opened") -> str:
+    first = "; ".join(f"{name}: {why}" for name, why in list(letters.items())[-3:])
+    return f"nothing to estimate from: none of {sampled} sources can {lacking} ({first})"
 
 
 def _timed_trial(row: Row, config: Config, where: Path, weights: Weights | None) -> tuple[Trial, float]:

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -376,9 +377,9 @@ def publish_all(work: Path, root: Path, videos: int) -> dict[str, Any]:
     return publish(arrivals(), settings)["counts"]
 
 
-def window_rows(shard: int, many: int) -> Iterator[dict[str, Any]]:
+def window_rows(shard: int, low: int, high: int) -> Iterator[dict[str, Any]]:
     """Rows of the table of windows."""
-    for number in range(shard * many, (shard + 1) * many):
+    for number in range(low, high):
         name = video_name(number // WINDOWS_A_VIDEO)
         first = number % WINDOWS_A_VIDEO * 128
         clip_first = first // 2560 * 2560
@@ -395,19 +396,18 @@ def write_windows(root: Path, windows: int, parts: int) -> list[str]:
     """The table of windows, a part after another."""
     from reactionnet_datasets.tables import make_table, schema_of, write_part
 
-    schema, many = schema_of("windows"), windows // parts
+    schema, edges = schema_of("windows"), np.linspace(0, windows, parts + 1).round().astype(int).tolist()
     return [
-        write_part(root, "windows", f"train-{part:05d}", make_table(window_rows(part, many), schema))
-        for part in range(parts)
+        write_part(root, "windows", f"train-{part:05d}", make_table(window_rows(part, low, high), schema))
+        for part, (low, high) in enumerate(pairwise(edges))
     ]
 
 
-def read_windows(root: Path, parts: list[str]) -> tuple[int, int]:
-    """The table of windows as a whole, as who trains reads it: its rows and bytes."""
+def read_windows(root: Path, parts: list[str]) -> int:
+    """The table of windows as a whole, as who trains reads it; its rows."""
     from reactionnet_datasets.tables import read_table
 
-    table = read_table(root, "windows", parts)
-    return table.num_rows, table.nbytes
+    return read_table(root, "windows", parts).num_rows
 
 
 def write_one_shard(root: Path, windows: int) -> Any:
@@ -466,7 +466,7 @@ def windows(
     def measure(what: str, of: str, call: Callable[..., Any], *arguments: Any) -> Any:
         seconds, most, result = measured(call, *arguments)
         table.add_row(what, of, f"{seconds:.1f}", f"{most / 1e6:.0f}", "yes" if most < BYTES_4_GB else "NO")
-        console.print(f"{what}, {of}: {seconds:.1f} core-seconds, {most / 1e6:.0f} MB: {result if what else ''}"[:300])
+        console.print(f"{what}, {of}: {seconds:.1f} core-seconds, {most / 1e6:.0f} MB")
         return result
 
     with tempfile.TemporaryDirectory() as folder:
