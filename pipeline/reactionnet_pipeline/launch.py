@@ -216,6 +216,9 @@ def _unanswered(option: str, place: str) -> list[str]:
 def beam_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     """A parser of all options that Beam knows: what it leaves over is a slip, which Beam itself would pass over."""
     if any("dask" in argument.lower() for argument in arguments):
+        os.environ.setdefault(
+            "DASK_DISTRIBUTED__WORKER__DAEMON", "False"
+        )  # daemons may start no processes, as stages do
         try:
             import apache_beam.runners.dask.dask_runner  # noqa: F401, its options are known once it is loaded
         except ImportError as error:

@@ -8,12 +8,17 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from builds import RATIO, published, run_build
 from checks import digests
 from fake.disfa import write_disfa
+from reactionnet_datasets.shards import ShardInfo
+from reactionnet_datasets.tabulate import TableParts
 from reactionnet_pipeline.launch import check_runner
+from reactionnet_pipeline.parts import ShardRef
+from reactionnet_pipeline.publish import Tabulated, check_written
 
 
 def free_port() -> int:
@@ -75,11 +80,9 @@ def test_workers_of_a_pool_give_the_same_bytes(built, drawn, job_service, worker
 
 
 @pytest.mark.slow
-def test_dask_gives_the_same_bytes(built, drawn, tmp_path, monkeypatch):
+def test_dask_gives_the_same_bytes(built, drawn, tmp_path):
     pytest.importorskip("distributed", reason="Dask is not installed")
-    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__DAEMON", "False")  # else its workers may start no processes
-    options = ("--runner", "DaskRunner", "--dask_partition_size", "1")
-    run_build(drawn.manifest, tmp_path / "d", "--split-ratio", RATIO, *options)
+    run_build(drawn.manifest, tmp_path / "d", "--split-ratio", RATIO, "--runner", "DaskRunner")
     assert published(tmp_path / "d") == built.files
 
 
@@ -120,6 +123,22 @@ def test_a_service_that_nobody_runs_is_named():
     port = free_port()
     with pytest.raises(ValueError, match=f"--job_endpoint localhost:{port}: nobody answers there"):
         check_runner(["--runner=PortableRunner", f"--job_endpoint=localhost:{port}", "--environment_type=LOOPBACK"])
+
+
+def test_shards_that_lack_clips_are_not_published():
+    """As a runner leaves them that drops what a function gives at the end of a bundle."""
+    sources = pa.table({"clips": [1, 2], "frames": [60, 90]})
+    shards = [whole_shard("a", 1, 60), whole_shard("b", 2, 90)]
+    check_written("train", sources, shards)
+    for wrong in (shards[:1], [*shards, shards[1]]):
+        with pytest.raises(RuntimeError, match="train: 3 clips of 150 frames were assembled, and"):
+            check_written("train", sources, wrong)
+
+
+def whole_shard(name: str, clips: int, frames: int) -> Tabulated:
+    info = ShardInfo(path=name, index=name, sha256="", num_bytes=0, records=clips, index_sha256="")
+    parts = TableParts(frames=name, windows=name, num_frames=frames, num_clips=clips)
+    return Tabulated(shard=ShardRef(split="train", number=0, info=info), parts=parts)
 
 
 def test_the_local_runner_needs_nothing():
