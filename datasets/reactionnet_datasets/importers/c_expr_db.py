@@ -77,9 +77,19 @@ def markers(options: Options) -> tuple[str, ...]:
     return ABOUT.markers if options.annotations == "none" else ()
 
 
+def unread(release: Release) -> str | None:
+    """Labels that an option would have read."""
+    for path in release.listing(release.root):
+        if path.is_dir() and re.search(r"annot|label", path.name, re.IGNORECASE):
+            return f"labels in {path.name}, whose format is unconfirmed, are read by --annotations '{path.name}'"
+    return None
+
+
 def read(release: Release, options: Options) -> Iterator[Clip]:
     """One clip a video. ReleaseError for lists and videos that contradict each other."""
     one_of("pictures", options.pictures, ("auto", "videos", "crops"))
+    if options.annotations == "none" and (labels := unread(release)):
+        release.note("labels left out", labels)
     labelled = _labelled(release, options)
     videos = by_name(release, [path for path in (release.root, *release.listing(release.root)) if path.is_dir()])
     crops = _crop_folders(release, options)
@@ -87,7 +97,8 @@ def read(release: Release, options: Options) -> Iterator[Clip]:
         raise release.not_here("c_expr_db: videos such as 1.mp4, or crops such as cropped_aligned/1/00001.jpg")
     if unlisted := sorted(set(crops if crops is not None else videos) - set(labelled)):
         place = (crops if crops is not None else videos)[unlisted[0]]
-        raise ReleaseError(f"{release.relative(place)} is in no list: is the release complete?")
+        hint = f"; {labels}" if options.annotations == "none" and (labels := unread(release)) else ""
+        raise ReleaseError(f"{release.relative(place)} is in no list: is the release complete?{hint}")
     for name, listed in sorted(labelled.items(), key=lambda item: (len(item[0]), item[0])):
         clip = _clip(release, name, listed, videos, crops, options)
         if clip is not None:

@@ -56,6 +56,11 @@ def test_annotations_are_read_and_called_unconfirmed(release, tmp_path):
         row("31", 3, "other", "valid", "val"),
     ]  # fmt: skip
     out = check_importer("c_expr_db", release, tmp_path, golden, printed, annotations="annotations")
+    with pytest.raises(ReleaseError, match=r"30.mp4 is in no list.*read by --annotations"):
+        run_import("c_expr_db", release, tmp_path / "out")
+    (release / "CVPR_6th_ABAW_CE_test_set_sample.txt").rename(tmp_path / "sample")
+    with pytest.raises(ReleaseError, match=r"labels in annotations, .*, are read by --annotations 'annotations'"):
+        run_import("c_expr_db", release, tmp_path / "out")
     facts = {chunk.video_id: chunk.provenance.get("format") for chunk, _ in chunks_of(out)}
     assert facts == {"1": None, "12": None, "30": "unconfirmed", "31": "unconfirmed"}
     with pytest.raises(AssertionError):  # permuted classes
