@@ -259,13 +259,14 @@ def _opened(location: str) -> Iterator[tuple[int, av.container.InputContainer]]:
     try:
         num_bytes = as_place(location).stat().st_size
         file: BinaryIO = fsspec.filesystem(scheme, skip_instance_cache=True, **system_options(scheme)).open(location)
-    except (OSError, *faults()) as error:
+    except faults() as error:
         raise SourceError(Code.FETCH_FAILED, redacted(str(error))) from error
     options = {"protocol_whitelist": "", "format_whitelist": FORMATS, "enable_drefs": "0", "use_absolute_path": "0"}
+    unreadable: tuple[type[Exception], ...] = (av.error.FFmpegError, *faults())
     with file:
         try:
             container = av.open(file, "r", options=options, metadata_errors="replace")
-        except (av.error.FFmpegError, *faults()) as error:
+        except unreadable as error:
             raise SourceError(Code.UNREADABLE, f"{redacted(location)}: {error}") from error
         with container:
             if not container.streams.video or video_stream(container).codec_context is None:
