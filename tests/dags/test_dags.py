@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DAG = ROOT / "dags" / "reactionnet_ingest.py"
 METADATA = json.loads((ROOT / "pipeline" / "flex_template" / "metadata.json").read_bytes())
 REQUIREMENTS = (ROOT / "dags" / "requirements.txt").read_text().split()
-VIDEOS = ("05_two_halves", "07_corner_with_border", "08_corner_without_border")
+VIDEOS = ("05_two_halves", "07_corner_with_border")
 
 
 def imports_of(tree: ast.AST) -> set[str]:
@@ -81,7 +81,7 @@ def airflow(airflow_bin, tmp_path):
 
     def run(program: str, *arguments: object, code: int = 0, **variables: str) -> str:
         process = start(program, *arguments, **variables)
-        output, _ = process.communicate(timeout=900)
+        output, _ = process.communicate(timeout=3600)
         assert process.returncode == code, output[-5000:]
         return output
 
@@ -124,7 +124,7 @@ def test_the_dagbag_loads(airflow):
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Path:
-    """Three small drawn videos with their manifest."""
+    """Two small drawn videos with their manifest."""
     from reactionnet_pipeline.demo import draw_all
 
     folder = tmp_path_factory.mktemp("drawn")
@@ -163,8 +163,8 @@ def test_a_local_run_publishes_and_a_killed_or_repeated_one_changes_nothing(airf
     command = ("dags", "test", "reactionnet_ingest", "--conf", json.dumps(conf))
 
     killed = airflow.start("airflow", *command, AIRFLOW_CONN_CHAT=connection)
-    deadline = time.monotonic() + 300
-    while not files_below(tmp_path / "set.work" / "parts") and time.monotonic() < deadline:
+    deadline = time.monotonic() + 1800
+    while not files_below(tmp_path / "set.work" / "decode") and time.monotonic() < deadline:
         assert killed.poll() is None, killed.communicate()[0][-5000:]
         time.sleep(0.2)
     for process in [*psutil.Process(killed.pid).children(recursive=True), killed]:
