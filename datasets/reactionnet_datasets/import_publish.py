@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -14,12 +14,9 @@ import pyarrow.parquet as pq
 from reactionnet_datasets.about import About, Finding
 from reactionnet_datasets.import_plan import GROUPS, Plan
 from reactionnet_datasets.importing import Written
+from reactionnet_datasets.listing import digests_of, listed_now, remove_unlisted
 from reactionnet_datasets.release import ReleaseError, missing_media
-from reactionnet_datasets.shards import (
-    read_manifest,
-    write_atomic,
-    write_manifest,
-)
+from reactionnet_datasets.shards import write_atomic, write_manifest
 from reactionnet_datasets.tables import make_table, schema_of, write_part
 
 REPORT = "import_report.json"
@@ -68,9 +65,9 @@ def publish(
         "doctor": [asdict(finding) for finding in findings],
     }
     write_atomic(out / REPORT, (json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
-    before = _listed(out)
+    before = listed_now(out)
     write_manifest(out, content)
-    _remove_unlisted(out, before | _files(content))
+    remove_unlisted(out, before | digests_of(content).keys())
 
 
 def _entry(out: Path, about: About, group: str, done: Sequence[Written]) -> dict[str, Any] | None:
@@ -118,25 +115,3 @@ def _label_totals(done: Sequence[Written]) -> dict[str, Any]:
             for kind, counts in kinds.items():
                 totals.setdefault(label, {}).setdefault(kind, Counter()).update(counts)
     return {label: {kind: dict(sorted(c.items())) for kind, c in kinds.items()} for label, kinds in totals.items()}
-
-
-def _files(content: Mapping[str, Any]) -> set[str]:
-    files: set[str] = set()
-    for entry in content.get("splits", {}).values():
-        files |= {shard[name] for shard in entry["shards"] for name in ("path", "index")}
-        files |= {part for parts in entry["tables"].values() for part in parts}
-    return files
-
-
-def _listed(out: Path) -> set[str]:
-    try:
-        return _files(read_manifest(out))
-    except (FileNotFoundError, ValueError):
-        return set()
-
-
-def _remove_unlisted(out: Path, listed: set[str]) -> None:
-    for folder in ("shards", "tables"):
-        for path in (out / folder).rglob("*"):
-            if path.is_file() and path.relative_to(out).as_posix() not in listed:
-                path.unlink()

@@ -7,11 +7,9 @@ file system a copy is another name of the same bytes and takes no room.
 """
 
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -19,14 +17,14 @@ import typer
 from rich.console import Console
 
 from reactionnet_datasets.command import EXIT_REFUSED, LogLevel, Quiet, Version, set_log_level
+from reactionnet_datasets.listing import digests_of, remove_unlisted
 from reactionnet_datasets.shards import MANIFEST, TEMPORARY, file_sha256, read_manifest, write_atomic, write_manifest
 from reactionnet_datasets.splits import LOCK
-from reactionnet_datasets.storage import ShardError, inside
+from reactionnet_datasets.storage import ShardError
 from reactionnet_datasets.stores import NO_VERSION, Place, StorePath, as_place, files_below, local
 
 # what goes with a data set and is not listed, where it is there
 BESIDE = (LOCK, "dead_letters.jsonl", "run_report.json", "import_report.json", "report.html")
-_DIGEST = re.compile(r"-([0-9a-f]{12})\.[a-z]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,22 +78,6 @@ def _published(dataset: Place) -> tuple[str, Mapping[str, Any]]:
         return NO_VERSION, {}
 
 
-def digests_of(content: Mapping[str, Any]) -> dict[str, str]:
-    """Every file that a manifest lists, with its sha256 or, of a table's part, the first digits of it that its name holds.
-
-    ShardError for a name that leads out of the data set.
-    """
-    found: dict[str, str] = {}
-    for entry in content.get("splits", {}).values():
-        for shard in entry["shards"]:
-            found |= {inside(shard["path"]): shard["sha256"], inside(shard["index"]): shard["index_sha256"]}
-        for parts in entry["tables"].values():
-            for part in parts:
-                digits = _DIGEST.search(part)
-                found[inside(part)] = digits[1] if digits else ""
-    return found
-
-
 def _copy(source: Place, target: Place, sha256: str) -> None:
     with local(source) as file:
         if not file_sha256(file).startswith(sha256):
@@ -113,14 +95,6 @@ def _copy(source: Place, target: Place, sha256: str) -> None:
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def remove_unlisted(root: Place, listed: set[str]) -> None:
-    """Delete shards and tables that are not listed. Keep what the manifest just replaced lists: it may have readers."""
-    for name in files_below(root):
-        if name.startswith(("shards/", "tables/")) and name not in listed:
-            with suppress(FileNotFoundError):
-                (root / name).unlink()
 
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)

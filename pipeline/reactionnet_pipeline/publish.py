@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reactionnet_datasets.listing import digests_of, listed_now, remove_unlisted
 from reactionnet_datasets.sample import canonical_json
 from reactionnet_datasets.shards import read_manifest, write_atomic, write_manifest
 from reactionnet_datasets.splits import LOCK, SPLITS
@@ -82,9 +83,9 @@ def publish(arrivals: Iterable[Arrival], settings: Settings) -> dict[str, Any]:
         write_atomic(root / LOCK, (work / "plan" / LOCK).read_bytes())
         write_atomic(root / DEAD_LETTERS, all_letters)
         content["dead_letters"] = {"sha256": hashlib.sha256(all_letters).hexdigest(), "lines": all_letters.count(b"\n")}
-        before = _listed(root)
+        before = listed_now(root)
         result["dataset_sha256"] = write_manifest(root, content, settings.replacing)
-        _remove_unlisted(root, before | files_of(content))
+        remove_unlisted(root, before | digests_of(content).keys())
     write_atomic(work / RESULT, canonical_json(result))
     return result
 
@@ -332,30 +333,6 @@ def instruction_set() -> str:
     return f"{platform.machine()} {widest[0] if widest else 'baseline'}"
 
 
-def files_of(content: Mapping[str, Any]) -> set[str]:
-    """All files that a manifest lists, relative to the data set's folder."""
-    files: set[str] = set()
-    for split in content.get("splits", {}).values():
-        files |= {shard[name] for shard in split["shards"] for name in ("path", "index")}
-        files |= {part for parts in split["tables"].values() for part in parts}
-    return files
-
-
-def _listed(root: Place) -> set[str]:
-    try:
-        return files_of(read_manifest(root))
-    except (FileNotFoundError, ValueError):
-        return set()
-
-
-def _remove_unlisted(root: Place, listed: set[str]) -> None:
-    """Delete what neither this manifest nor the one just replaced lists: that one may still have readers."""
-    for folder in ("shards", "tables"):
-        for name in files_below(root / folder):
-            if f"{folder}/{name}" not in listed:
-                (root / folder / name).unlink(missing_ok=True)
-
-
 def published_files_exist(root: Place) -> bool:
     """Whether everything that `dataset.json` lists is there, by name and, for shards, by size."""
     try:
@@ -366,4 +343,6 @@ def published_files_exist(root: Place) -> bool:
         f"{folder}/{name}": size for folder in ("shards", "tables") for name, size in files_below(root / folder).items()
     }
     shards = [shard for split in content["splits"].values() for shard in split["shards"]]
-    return files_of(content) <= found.keys() and all(found[shard["path"]] == shard["num_bytes"] for shard in shards)
+    return digests_of(content).keys() <= found.keys() and all(
+        found[shard["path"]] == shard["num_bytes"] for shard in shards
+    )

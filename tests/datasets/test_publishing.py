@@ -9,7 +9,8 @@ import pytest
 from drawn_shards import write_dataset
 from faulty_store import BUCKET, s3_server
 from reactionnet_datasets import stores
-from reactionnet_datasets.publishing import digests_of, publish
+from reactionnet_datasets.listing import digests_of
+from reactionnet_datasets.publishing import publish
 from reactionnet_datasets.shards import MANIFEST, file_sha256, read_manifest
 from reactionnet_datasets.splits import LOCK, write_lock
 from reactionnet_datasets.storage import ShardError
