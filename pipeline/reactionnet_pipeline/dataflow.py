@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reactionnet_pipeline.build import Build
 
 RUNNERS = ("DataflowRunner", "TestDataflowRunner")
-MACHINE = "n2-standard-4"
+MACHINES = {"n2-standard-4": 4.0, "n2-highmem-4": 8.0}  # GB for each of four processes
 DISK_GB = 100  # the image, and as many copies of what lies in the store as are ever kept
 IMAGE_GB = 12
 # What Beam's pickler makes is base64 of bz2, wherever in a payload it stands
@@ -44,7 +44,7 @@ GB_PER_VCPU_N1 = {"standard": 3.75, "highmem": 6.5, "highcpu": 0.9}
 class Config:
     """What workers on Dataflow need. Memory is for a process, of which there is one for each vCPU."""
 
-    decode_ram_gb: float = 2.0
+    decode_ram_gb: float = 2.0  # a stage's child peaked at 1.1 GB, BLIP at 2.7 GB, DeepFace's nets at 2.8 GB
     model_ram_gb: float = 3.5
     accelerator: str = "type:nvidia-tesla-t4;count:1;machine_type:n1-standard-4;install-nvidia-driver"
 
@@ -80,11 +80,10 @@ def machine(name: str) -> Machine | None:
 
 
 def set_defaults(options: "PipelineOptions") -> None:
-    """What the user did not say: machine, disk, and one thread a process, as everywhere in this pipeline."""
+    """What the user did not say: disk, and one thread a process, as everywhere in this pipeline."""
     from apache_beam.options.pipeline_options import DebugOptions, WorkerOptions
 
     workers = options.view_as(WorkerOptions)
-    workers.machine_type = workers.machine_type or MACHINE
     workers.disk_size_gb = workers.disk_size_gb or DISK_GB
     debug = options.view_as(DebugOptions)
     if not debug.number_of_worker_harness_threads:
@@ -92,15 +91,25 @@ def set_defaults(options: "PipelineOptions") -> None:
 
 
 def hints(build: "Build", options: "PipelineOptions") -> dict[str, dict[str, str]]:
-    """Beam's resource hints for the stages that need more than most.
+    """Beam's resource hints for the stages that need more than most; chooses a machine where the options name none.
 
-    `min_ram` is a worker's, not a process's. A GPU is asked for only where a model's `device` is one (`--set
-    captions.device=cuda`).
+    `min_ram` is a worker's, not a process's, and models that ask for the same share processes. A GPU is asked for only
+    where a model's `device` is one (`--set captions.device=cuda`).
     """
     from apache_beam.options.pipeline_options import WorkerOptions
 
-    config = build.config.dataflow
-    workers = machine(options.view_as(WorkerOptions).machine_type)
+    config, asked = build.config.dataflow, options.view_as(WorkerOptions)
+    devices = {
+        "Caption": build.captions and build.config.captions.device,
+        "Demographics": build.demographics and build.config.demographics.device,
+        "Embed": build.embeddings and build.config.embeddings.device,
+    }
+    num_large = sum(devices[stage] == "cpu" for stage in ("Caption", "Demographics"))
+    models_gb = config.model_ram_gb * max(1, num_large)
+    most_gb = max(config.decode_ram_gb, models_gb if "cpu" in devices.values() else 0)
+    if not asked.machine_type:
+        asked.machine_type = next((name for name, gb in MACHINES.items() if gb >= most_gb), next(reversed(MACHINES)))
+    workers = machine(asked.machine_type)
     beside = re.search(r"machine_type:([a-z0-9-]+)", config.accelerator)
     with_gpu = machine(beside[1]) if beside else workers
     assert workers and with_gpu  # `slips` and `Config` refuse what is not known
@@ -109,14 +118,9 @@ def hints(build: "Build", options: "PipelineOptions") -> dict[str, dict[str, str
         return {"min_ram": f"{gb * on.vcpus:g}GB"}
 
     found = {stage: needs(config.decode_ram_gb, workers) for stage in ("LayOut", "Decode")}
-    devices = {
-        "Caption": build.captions and build.config.captions.device,
-        "Demographics": build.demographics and build.config.demographics.device,
-        "Embed": build.embeddings and build.config.embeddings.device,
-    }
     for stage, device in devices.items():
         if device == "cpu":
-            found[stage] = needs(config.model_ram_gb, workers)
+            found[stage] = needs(models_gb, workers)
         elif device:
             found[stage] = needs(config.model_ram_gb, with_gpu) | {"accelerator": config.accelerator}
     return found
@@ -155,7 +159,7 @@ def slips(options: "PipelineOptions", out: str | None, work: str | None) -> list
             " --set captions.device=cuda and --set dataflow.accelerator=..."
         )
     if workers.machine_type and machine(workers.machine_type) is None:
-        found.append(f"--machine_type {workers.machine_type}: expected one such as {MACHINE} or n2-custom-4-16384")
+        found.append(f"--machine_type {workers.machine_type}: expected one such as n2-standard-4 or n2-custom-4-16384")
     return found
 
 

@@ -125,14 +125,20 @@ def test_the_job_ships_no_code_and_its_stages_ask_for_what_they_need():
     assert {stage: dict(step.hints) for stage, step in steps.items() if step.hints} == {
         "LayOut": {"min_ram_bytes": "8 GB"},
         "Decode": {"min_ram_bytes": "8 GB"},
-        "Embed": {"min_ram_bytes": "14 GB"},
-        "Caption": {"min_ram_bytes": "14 GB"},
-        "Demographics": {"min_ram_bytes": "14 GB"},
+        "Embed": {"min_ram_bytes": "28 GB"},  # two large models in each of four processes
+        "Caption": {"min_ram_bytes": "28 GB"},
+        "Demographics": {"min_ram_bytes": "28 GB"},
     }
     assert 0 < max(step.pickle_bytes for step in steps.values()) < 8192
     assert set(found.shipped) <= {"submission_environment_dependencies.txt"}
     assert found.image == ENOUGH[-1].partition("=")[2]
-    assert (found.machine.vcpus, found.machine.ram_gb, found.disk_gb) == (4, 16, 100)
+    assert (found.machine.name, found.machine.vcpus, found.machine.ram_gb, found.disk_gb) == (
+        "n2-highmem-4",
+        4,
+        32,
+        100,
+    )
+    assert dry(job()).machine.name == "n2-standard-4"
     assert found.notes[0] == "the image must hold the weights for captions at /weights/blip"
 
 
