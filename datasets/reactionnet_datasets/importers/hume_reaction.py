@@ -19,8 +19,9 @@ as their rate varies; the country is kept in the records' provenance as it is sp
 ROOT holds them nevertheless (`--videos FOLDER`; looked for in raw, raw_data, video, videos), they are imported and the
 features, whose times are not the frames', are left out and counted. Else records have no pictures: the frames are the
 times that occur in any feature's file, each feature is a stream of its name, NaN at times that it lacks, and
-`--timestamps` says whether times are `ms` (MuSe's) or `s`. `--features a,b` chooses some; a feature that is not a csv,
-such as a pickle, is refused. ROOT may be the folder c2_muse_reaction or the one above it.
+`--timestamps ms|s` says in what times are; `auto` takes whole numbers for MuSe's ms and others for seconds. `--features
+a,b` chooses some; a feature that is not a csv, such as a pickle, is refused. ROOT may be the folder c2_muse_reaction or the
+one above it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -65,7 +66,7 @@ LENGTHS = {"shortest": 50, "longest": 1_561}  # frames of a video, as ERI (paper
 class Options:
     videos: str = "auto"
     features: str = "all"
-    timestamps: str = "ms"
+    timestamps: str = "auto"
     sound: bool = True
 
 
@@ -85,7 +86,7 @@ def doctor(frames):
 
 def read(release: Release, options: Options) -> Iterator[Clip]:
     """One clip a video. ReleaseError for rows, files and splits that contradict each other."""
-    one_of("timestamps", options.timestamps, ("ms", "s"))
+    one_of("timestamps", options.timestamps, ("auto", "ms", "s"))
     info = release.find("data_info.csv")
     if info is not None:
         yield from _read_abaw(release, info, options)
@@ -188,12 +189,13 @@ def _read_muse(release: Release, base: Path, splits: Mapping[str, tuple[str, str
         raise ReleaseError(
             f"{release.root} has neither videos nor feats/<feature>/*.csv; found {_entries(release, base)}"
         )
+    scale = 1.0 if videos else _scale(release, features, options)
     for name, (written, split) in sorted(splits.items(), key=lambda item: (len(item[0]), item[0])):
         labels = _labels(release, table, rows.get(name), written, split)
         if videos:
             clip = _clip(release, written, videos.get(name) or f"{written}.mp4", sounds, options)
         else:
-            clip = _feature_clip(release, name, written, features, options)
+            clip = _feature_clip(release, name, written, features, scale)
         if clip is not None:
             yield Clip(**clip, labels=labels, splits={"all": split}, folds=_folds(name, split))
 
@@ -241,11 +243,20 @@ def _features(release: Release, base: Path, options: Options) -> dict[str, dict[
     return {name: of_video for name, of_video in files.items() if of_video}
 
 
+def _scale(release: Release, features: Mapping[str, Mapping[str, Path]], options: Options) -> float:
+    """Timestamps in a second: 1000, or 1 where those of the first file are no whole numbers."""
+    if options.timestamps != "auto":
+        return 1000.0 if options.timestamps == "ms" else 1.0
+    of_video = next(iter(features.values()))
+    seconds = any(time != int(time) for time in _feature_rows(release, of_video[min(of_video)]))
+    release.note("unit of the features' timestamps (--timestamps)", "s" if seconds else "ms")
+    return 1.0 if seconds else 1000.0
+
+
 def _feature_clip(
-    release: Release, name: str, written: str, features: Mapping[str, Mapping[str, Path]], options: Options
+    release: Release, name: str, written: str, features: Mapping[str, Mapping[str, Path]], scale: float
 ) -> dict | None:
     """Frames are the times of all features together; a feature is NaN at times that it lacks."""
-    scale = 1000.0 if options.timestamps == "ms" else 1.0
     tables, first = {}, None
     for feature, paths in features.items():
         file = release.file(paths.get(name) or f"{_feature_folder(release, paths)}/{written}.csv")
@@ -255,6 +266,11 @@ def _feature_clip(
     times = sorted({time for rows in tables.values() for time in rows})
     if first is None or not times:
         return None
+    part = next((time for time in times if time != int(time)), None)
+    if part is not None and scale > 1:
+        raise ReleaseError(
+            f"{first.path}: the timestamp {part:g} is no whole number of ms; --timestamps s reads seconds"
+        )
     return {
         "video": written,
         "frames": range(len(times)),

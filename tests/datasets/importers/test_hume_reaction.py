@@ -90,6 +90,16 @@ def test_the_folder_itself_is_a_root_of_muse(muse, tmp_path):
     assert len(rows) == 12
 
 
+def test_timestamps_in_seconds_are_told_by_their_fractions(muse, tmp_path):
+    folder = muse / "c2_muse_reaction/feats/vggface2"
+    for path in folder.iterdir():
+        path.write_text("timestamp,segment_id,0\n0.0,1,1\n0.25,1,2\n")
+    run_import("hume_reaction", muse, tmp_path / "out", features="vggface2")
+    assert [row["t_s"] for row in frame_rows(tmp_path / "out")] == [0.0, 0.25] * 3
+    with pytest.raises(ReleaseError, match=r"00001\.csv: the timestamp 0\.25 is no whole number of ms"):
+        run_import("hume_reaction", muse, tmp_path / "other", features="vggface2", timestamps="ms")
+
+
 def test_videos_beside_muse_s_labels_are_imported(muse, tmp_path):
     for name in ("00001", "00002", "00003"):
         video(muse / f"c2_muse_reaction/raw/{name}.mp4", [f"{name} {n}" for n in range(3)], fps=10)
