@@ -26,6 +26,10 @@ def test_sizes_are_the_papers(preset):
     assert num_parameters(aar, aar.PRESETS[preset]) == COUNTS[preset]
 
 
+def test_every_published_preset_has_a_size_to_be_checked():
+    assert set(COUNTS) == {name for name in aar.PRESETS if not name.startswith(("small", "tiny"))}
+
+
 def test_parts_have_the_papers_sizes():
     with torch.device("meta"):
         region1, region2, net = RegionLayer(3, 32), RegionLayer(32, 64), aar.AttentionNetwork(aar.Config(bn5=False))

@@ -6,14 +6,23 @@ import torch
 from model_checks import assert_close, check_model, num_parameters
 from reactionnet_models import cage
 
+# by encoder, then by outputs: 8 or 7 classes, with or without valence and arousal, or these alone
+OUTPUTS = {"discrete": (8, 7), "combined": (10, 9), "va": (2, 2)}
+SIZES = {
+    "maxvit": {7: 30_411_208, 8: 30_411_720, 9: 30_412_232, 10: 30_412_744, 2: 30_408_648},
+    "efficientnet": {7: 20_186_455, 8: 20_187_736, 9: 20_189_017, 10: 20_190_298, 2: 20_180_050},
+    "swin": {num: 27_590_260 - (10 - num) * 769 for num in (7, 8, 9, 10, 2)},  # a linear layer on 768 features
+}
 COUNTS = {
-    "affectnet7_maxvit_discrete": 30_411_208, "affectnet8_maxvit_discrete": 30_411_720,
-    "affectnet7_maxvit_combined": 30_412_232, "affectnet8_maxvit_combined": 30_412_744,
-    "affectnet8_maxvit_va": 30_408_648, "affectnet7_maxvit_va": 30_408_648, "emotic_maxvit_combined": 30_422_472,
-    "affectnet7_efficientnet_discrete": 20_186_455, "affectnet8_efficientnet_discrete": 20_187_736,
-    "affectnet7_efficientnet_combined": 20_189_017, "affectnet8_efficientnet_combined": 20_190_298,
-    "affectnet8_efficientnet_va": 20_180_050, "affectnet8_swin_combined": 27_590_260,
-}  # fmt: skip
+    f"affectnet{classes}_{encoder}_{task}": SIZES[encoder][OUTPUTS[task][classes == 7]]
+    for encoder in SIZES
+    for task in OUTPUTS
+    for classes in (8, 7)
+} | {"emotic_maxvit_combined": 30_422_472}
+
+
+def test_every_published_preset_has_a_size_to_be_checked():
+    assert set(COUNTS) == {name for name in cage.PRESETS if not name.startswith(("small", "tiny"))}
 
 
 @pytest.mark.parametrize("preset", COUNTS)

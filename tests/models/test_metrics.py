@@ -1,5 +1,7 @@
 """Metrics against counts written out and scikit-learn's, with their conventions."""
 
+import math
+
 import pytest
 import torch
 
@@ -57,3 +59,49 @@ def test_top_labels_in_both_readings():
     metric = TopLabels("abcde")
     metric.update({"expression_BK": logit}, {"labels_BK": true, "labels_mask_BK": torch.ones(2, 5, dtype=torch.bool)})
     assert metric.compute() == {"top3": pytest.approx(2 / 4), "top3_any": 1.0}
+
+
+def both(metric, out: dict, batch: dict, hidden: dict) -> tuple[dict, dict]:
+    """A metric's scores, and its scores where what is masked says something else."""
+    found = []
+    for labels in (batch, batch | hidden):
+        one = metric()
+        one.update(out, labels)
+        found.append(one.compute())
+    return found[0], found[1]
+
+
+def test_what_is_masked_changes_no_metric():
+    torch.manual_seed(0)
+    mask = torch.rand(40, 3) < 0.7
+    true, out = torch.rand(40, 3).round(), torch.randn(40, 3)
+    other = torch.where(mask, true, 1 - true)
+    cases = [
+        (lambda: ActionUnits((1, 2, 4)), "logit_BTM", "au_BTM", "au_mask_BTM"),
+        (lambda: Circumplex("vad"), "affect_BD", "affect_BD", "affect_mask_BD"),
+        (lambda: TopLabels("abc", 1), "expression_BK", "labels_BK", "labels_mask_BK"),
+    ]
+    for metric, output, label, masked in cases:
+        given = {label: true, masked: mask}
+        before, after = both(metric, {output: out}, given, {label: other})
+        assert before == after
+        _, unmasked = both(metric, {output: out}, given, {masked: torch.ones_like(mask)})
+        assert unmasked != before
+    index = torch.where(mask[:, 0], torch.randint(3, (40,)), -100)
+    changed = torch.where(mask[:, :1], out, torch.randn(40, 3))  # where the class is masked any answer is as good
+    scores = [
+        both(lambda: Expressions("abc"), {"expression_BK": one}, {"expression_B": index}, {})[0]
+        for one in (out, changed)
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_what_nobody_labelled_is_not_measured():
+    mask = torch.tensor([[True, False], [True, False]])
+    metric = ActionUnits((1, 2))
+    metric.update({"logit_BTM": torch.ones(2, 2)}, {"au_BTM": torch.ones(2, 2), "au_mask_BTM": mask})
+    found = metric.compute()
+    assert found["f1"] == found["f1_au1"] == 1.0 and math.isnan(found["f1_au2"])
+    classes = Expressions("ab")
+    classes.update({"expression_BK": torch.ones(2, 2)}, {"expression_B": torch.full((2,), -100)})
+    assert all(math.isnan(value) for value in classes.compute().values()) and classes.details() == {}

@@ -60,6 +60,20 @@ def test_disfa_from_its_release_to_the_papers_row(disfa, tmp_path):
     assert found == pytest.approx(expected)
 
 
+def test_runs_of_several_folds_are_averaged(disfa, tmp_path):
+    runs = [str(untrained("aar", "disfa", tmp_path / f"fold{fold}", fold=fold, rates={})) for fold in (1, 2, 3)]
+    text = call(evaluate.app, *runs, "--data", disfa, "--out", tmp_path / "mean")
+    assert "mean of 3 folds" in text.replace("\n", " ")
+    content = json.loads((tmp_path / "mean" / "evaluation.json").read_text())
+    alone = [call(evaluate.app, run, "--data", disfa) and run for run in runs]
+    each = [json.loads((Path(run) / "evaluation" / "evaluation.json").read_text())["scores"] for run in alone]
+    assert each[0] != each[1], "another fold tests another subject"
+    for name, value in content["scores"].items():
+        assert value == pytest.approx(sum(scores[name] for scores in each) / 3)
+    result = CliRunner().invoke(evaluate.app, [runs[0], "--data", str(disfa), "--fold", "4"])
+    assert result.exit_code == 2 and "disfa-3fold has no fold 4; it has 1, 2, 3" in result.output
+
+
 def test_affectnet_from_its_release_to_the_papers_row(affectnet, tmp_path):
     """CAGE's two stages: the second starts from the first, on as many of each class."""
     combined = run("cage", "affectnet7_maxvit_combined", affectnet, tmp_path / "combined")

@@ -1,6 +1,7 @@
 """Training on drawn shards, the real loop: exact resumption, both stages of AAR, warm starts, scores and predictions."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,6 +22,7 @@ from reactionnet_models.recipe import Stage
 from reactionnet_models.training import Data, Job, StoppedEarlyError, learning_rate_factor, read_history
 from reactionnet_models.training import train as run_job
 
+COLUMNS = {"model", "preset", "paper", "table_row", "published", "task", "dataset", "num_parameters", "input_shape"}
 CLASSES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
 
 
@@ -252,6 +254,10 @@ def test_both_readings_of_cages_schedule():
         (["aar", "tiny", "--data", "x", "--set", "attention.epochs=0"], "epochs is 0"),
         (["cage", "small_va", "--data", "x"], "name its run with --init, or --init none"),
         (["aar", "bp4d", "--data", "x"], "name one with --fold"),
+        (["aar", "tiny", "--data", "x", "--set", "delta=wide"], "delta=wide: expected float"),
+        (["aar", "tiny", "--data", "x", "--set", "delta"], "expected key=value"),
+        (["aar", "tiny", "--data", "x", "--set", "attentoin.epochs=2"], "no stage is called 'attentoin'"),
+        (["cage", "tiny"], "name the shards with --data"),
     ],
 )
 def test_a_slip_is_one_line_and_exit_code_2(arguments, message):
@@ -263,16 +269,43 @@ def test_a_preset_is_described_by_what_is_built():
     row = catalogue.describe(aar, "disfa")
     assert (row["num_parameters"], row["input_shape"], row["published"]["f1"]) == (5_616_952, [3, 176, 176], 0.642)
     assert (row["model"], row["table_row"], row["dataset"]) == ("aar", "Table III, AAR", "disfa")
+    assert set(row) == COLUMNS
 
 
 @pytest.mark.slow
 def test_the_list_has_every_preset_of_every_model():
     rows = json.loads(CliRunner().invoke(train.app, ["--list", "--json"]).output)
-    names = {"model", "preset", "paper", "table_row", "published", "task", "dataset", "num_parameters", "input_shape"}
-    assert all(set(row) == names for row in rows)
+    assert all(set(row) == COLUMNS for row in rows)
     found = {(row["model"], row["preset"]): row for row in rows}
     assert len(found) == len(list(catalogue.all_presets()))
     assert found["cage", "affectnet8_maxvit_combined"]["input_shape"] == [3, 224, 224]
+
+
+def test_a_model_is_had_by_its_name_on_the_hub(straight, tmp_path, monkeypatch):
+    """As the hub's own library keeps what was fetched; asking a hub that does not answer is an error with the name."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    with pytest.raises(ValueError, match="someone/faces is neither a folder nor a model that the hub gives us"):
+        from_pretrained("someone/faces")
+    kept, commit = tmp_path / "models--someone--faces", "0" * 40
+    shutil.copytree(straight / "model", kept / "snapshots" / commit)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(commit)
+    found, ours = from_pretrained("someone/faces").model.state_dict(), weights(straight)
+    assert all(torch.equal(found[name], ours[name]) for name in ours)
+
+
+def test_half_precision_trains_and_keeps_whole_weights(shards, tmp_path):
+    out = tmp_path / "run"
+    run_job(job(cage, "tiny_discrete", shards, out, val="", checkpoint_steps=100, precision="bf16-mixed"))
+    plain = tmp_path / "plain"
+    run_job(job(cage, "tiny_discrete", shards, plain, val="", checkpoint_steps=100))
+    ours, theirs = weights(out), weights(plain)
+    assert all(value.dtype == theirs[name].dtype and value.isfinite().all() for name, value in ours.items())
+    moved = ours["head.1.weight"] - theirs["head.1.weight"]
+    assert moved.any() and float(moved.abs().max()) < 0.05
 
 
 def test_a_checkpoint_that_could_run_code_is_refused(straight, tmp_path):
