@@ -20,6 +20,7 @@ from reactionnet_pipeline.records import Layout, Pane, Source
 ROWS = "plan/rows.arrow"
 SETTLED = "plan/settled.arrow"
 MEMBERS = "plan/members.json"
+TOMBSTONES = "plan/tombstones.json"
 SCHEMA = pa.schema([("video_id", pa.string()), ("row", pa.string())])
 BATCH = 4096
 
@@ -110,6 +111,21 @@ def find_row(work: Place, video_id: str) -> dict[str, Any]:
     if (work / SETTLED).exists():
         row["split"] = settled_row(work, video_id)["split"] or row["split"]
     return row
+
+
+def write_tombstones(work: Place, tombstones: Iterable[str]) -> None:
+    """Keep the ids and hashes that were taken down: too many, now and then, to travel with a function."""
+    write_atomic(work / TOMBSTONES, canonical_json(sorted(tombstones)))
+
+
+def tombstones_of(work: Place) -> frozenset[str]:
+    """What was taken down."""
+    return _tombstones(work / TOMBSTONES, version_of(work / TOMBSTONES))
+
+
+@lru_cache(maxsize=2)
+def _tombstones(path: Place, version: str) -> frozenset[str]:
+    return frozenset(json.loads(path.read_bytes()))
 
 
 @lru_cache(maxsize=2)

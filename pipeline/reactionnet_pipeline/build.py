@@ -49,7 +49,6 @@ class Build:
     config: Config
     target_shard_bytes: int
     max_loss: float
-    tombstones: frozenset[str]
     versions: tuple[tuple[str, str], ...]
     facts: str
     labels: tuple[str, ...] = LABELS
@@ -76,7 +75,7 @@ def build_graph(pipeline: beam.Pipeline, build: Build) -> None:
         | "SpreadSources" >> beam.Reshuffle()
     )
     ingested, unfetched = sources | "Ingest" >> Isolated(
-        ingest_one, (work, build.tombstones), "ingest", config.limits.ingest_s, source_of=_itself
+        ingest_one, (work,), "ingest", config.limits.ingest_s, source_of=_itself
     )
     laid_out, unlaid = ingested | needing(
         "LayOut", Isolated(lay_out_one, (config, work), "layout", config.limits.layout_s, source_of=_of_ingested)
@@ -211,10 +210,10 @@ def _publish(keyed: tuple[int, Iterable[Any]], settings: Settings) -> dict[str, 
     return publish((arrival for arrival in keyed[1] if arrival is not None), settings)
 
 
-def ingest_one(source: Source, work: Place, tombstones: frozenset[str]) -> Ingested:
+def ingest_one(source: Source, work: Place) -> Ingested:
     """Stage 0, with the number of frames told to the progress bar."""
     progress.report(work, "sources", 1)
-    ingested = ingest(source, work, tombstones)
+    ingested = ingest(source, work, admitted.tombstones_of(work))
     progress.report(work, "found", load_info(ingested.probe).num_frames)
     return ingested
 

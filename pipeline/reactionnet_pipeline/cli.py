@@ -210,7 +210,7 @@ def build(
         if on_dataflow:
             _check_reach(made, looked_at, models, beam_options)
         if dry_run:
-            _dry_run(made, models, out, work, splits, config, gate, target_shard_bytes, max_loss, beam_options)
+            _dry_run(made, models, out, work, splits, config, target_shard_bytes, max_loss, beam_options)
             return
         digest = inputs_digest(made, splits, config, target_shard_bytes, max_loss, further)
         if not _hands_over(beam_options) and nothing_to_do(out, work, digest):
@@ -250,7 +250,6 @@ def build(
                     work,
                     splits,
                     config,
-                    gate,
                     target_shard_bytes,
                     max_loss,
                     workers,
@@ -330,7 +329,7 @@ def _check_reach(
 
 def _dry_run(
     made: Plan, models: Sequence[Found | LeftOut], out: Place, work: Place, splits: tuple[str, ...], config: Config,
-    gate: Gate, target_shard_bytes: int, max_loss: float, beam_options: Sequence[str],
+    target_shard_bytes: int, max_loss: float, beam_options: Sequence[str],
 ) -> None:  # fmt: skip
     """Show the job that would be sent. UserError with all that is wrong with it."""
     from reactionnet_pipeline import dataflow
@@ -350,7 +349,6 @@ def _dry_run(
         config=config,
         target_shard_bytes=target_shard_bytes,
         max_loss=max_loss,
-        tombstones=gate.tombstones,
         versions=tuple(all_versions().items()),
         facts="{}",
         look_at=to_look_at(made, splits),
@@ -462,7 +460,7 @@ def _beam_options(arguments: list[str], workers: int, out: Place, work: Place) -
 
 def _run(
     made: Plan, weights: dict[str, Weights], left_out: list[LeftOut], labels: tuple[str, ...], out: Place, work: Place,
-    splits: tuple[str, ...], config: Config, gate: Gate, target_shard_bytes: int, max_loss: float,
+    splits: tuple[str, ...], config: Config, target_shard_bytes: int, max_loss: float,
     workers: int, beam_options: list[str], log_level: str, quiet: bool,
 ) -> dict[str, Any] | None:  # fmt: skip
     """What came out; None where the job was handed over to a service that only now begins it."""
@@ -485,7 +483,6 @@ def _run(
         config=config,
         target_shard_bytes=target_shard_bytes,
         max_loss=max_loss,
-        tombstones=gate.tombstones,
         versions=tuple(all_versions().items()),
         facts=json.dumps(facts),
         labels=(*LABELS, *(label for label in labels if label not in LABELS)),

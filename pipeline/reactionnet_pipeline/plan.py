@@ -206,6 +206,7 @@ def write_plan(made: Plan, work: Place) -> None:
     write_atomic(work / "plan" / LOCK, write_lock(made.assignment.lock))
     letters = b"".join(canonical_json(asdict(letter)) + b"\n" for letter in made.letters)
     write_atomic(work / "plan" / DEAD_LETTERS, letters)
+    admitted.write_tombstones(work, made.tombstones)
     admitted.write_members(work, made.members, made.ratio, made.lock_before)
     (work / admitted.SETTLED).unlink(missing_ok=True)
     (work / RESULT).unlink(missing_ok=True)

@@ -38,7 +38,6 @@ def job(*settings, work="gs://bucket/set.work", root="gs://bucket/set", **more) 
         config=with_settings(Config(), settings),
         target_shard_bytes=256 << 20,
         max_loss=0.2,
-        tombstones=frozenset(),
         versions=(),
         facts=json.dumps({"versions": {}, "config": {}, "models": {}, "stages_left_out": []}),
         **more,

@@ -3,6 +3,7 @@ from hashlib import sha256
 
 import pytest
 
+from reactionnet_pipeline import admitted
 from reactionnet_pipeline.errors import Code, SourceError
 from reactionnet_pipeline.ingest import ingest, load_info
 from reactionnet_pipeline.records import Source
@@ -75,3 +76,13 @@ def test_what_is_not_there_failed_to_be_fetched(tmp_path, uri):
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.mp4")
     assert refusal(source(tmp_path / "a.mp4"), tmp_path / "work") == Code.FETCH_FAILED
+
+
+def test_the_stage_of_a_build_reads_what_was_taken_down_from_the_plan(film, tmp_path):
+    from reactionnet_pipeline.build import ingest_one
+
+    admitted.write_tombstones(tmp_path, [])
+    assert ingest_one(source(film), tmp_path).source.video_id
+    admitted.write_tombstones(tmp_path, [sha256(film.read_bytes()).hexdigest()])
+    with pytest.raises(SourceError, match="TAKEN_DOWN"):
+        ingest_one(source(film), tmp_path)
