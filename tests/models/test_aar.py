@@ -206,6 +206,21 @@ def test_picture_landmarks_and_maps_move_together():
     assert sides == {True, False}, "mirrored and not"
 
 
+def test_large_pictures_are_cut_out_a_few_at_a_time(monkeypatch):
+    torch.manual_seed(0)
+    given = {
+        "frames": torch.randint(256, (2, 3, 3, 200, 220), dtype=torch.uint8), "frame_mask": torch.ones(2, 3, dtype=torch.bool),
+        "landmarks49": face().expand(2, 3, 49, 2) + torch.randn(2, 3, 1, 1),
+    }  # fmt: skip
+    config = replace(TINY, aligned=192, crop=176)
+    whole = aar.prepare(given, config, torch.Generator().manual_seed(0))["image_BTCHW"]
+    sizes, show = [], aar.alignment.show
+    monkeypatch.setattr(aar, "FLOAT_BYTES", 2 * 4 * 3 * 200 * 220)
+    monkeypatch.setattr(aar.alignment, "show", lambda image, *rest: sizes.append(len(image)) or show(image, *rest))
+    torch.testing.assert_close(aar.prepare(given, config, torch.Generator().manual_seed(0))["image_BTCHW"], whole)
+    assert sizes == [2, 2, 2]
+
+
 def test_a_mirror_renames_landmarks_as_the_published_table_does():
     table = (
         "10 9 8 7 6 5 4 3 2 1 11 12 13 14 19 18 17 16 15 29 28 27 26 31 30 23 22 21 20 25 24 38 37 36 35 34 33 32 43 42 41 "
