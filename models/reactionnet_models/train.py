@@ -5,7 +5,7 @@ import logging
 import math
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,6 +13,9 @@ from rich.table import Table
 
 from reactionnet_datasets.command import EXIT_REFUSED, LogLevel, Quiet, Version, set_log_level
 from reactionnet_models.catalogue import all_presets, describe, load_model_module, preset_of
+
+if TYPE_CHECKING:
+    from reactionnet_models.data import Data
 
 EXIT_INTERRUPTED = 130
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
@@ -65,7 +68,6 @@ def run(
 def _train(  # type: ignore[no-untyped-def]
     model, preset, data, fold, out, settings, val, videos, init, seed, precision, devices, checkpoint_steps, max_steps, quiet
 ):  # fmt: skip
-    from reactionnet_datasets.storage import ShardError, open_storage
     from reactionnet_models.settings import apply_settings
 
     if not model or not preset:
@@ -82,13 +84,7 @@ def _train(  # type: ignore[no-untyped-def]
 
     where = Data(root=data, fold=fold, protocol=recipe.protocol, task=recipe.split_task)
     if val == "auto":
-        val = ""
-        if not where.protocol:
-            try:
-                splits = json.loads(open_storage(data).whole("dataset.json"))["splits"]
-            except (ShardError, json.JSONDecodeError, KeyError) as error:
-                raise ValueError(f"--data {data} holds no shards: {error}") from error
-            val = "val" if "val" in splits else ""
+        val = judging_split(where)
     suffix = f"-fold{fold}" if fold is not None else ""
     job = Job(
         module=module, preset=preset, config=config, recipe=recipe, data=where,
@@ -113,6 +109,25 @@ def _train(  # type: ignore[no-untyped-def]
         for name, value in summary["last_epoch"].items():
             console.print(f"  {name} {value:.4f}")
         console.print(f"then: reactionnet-evaluate {job.out} --data {data}")
+
+
+def judging_split(where: "Data") -> str:
+    """`val`, where the data has such a split, of the recipe's task if it names one; else, and for folds, nothing."""
+    from reactionnet_datasets.catalog import Source, manifest_of, open_catalog
+    from reactionnet_datasets.storage import ShardError, open_storage
+
+    if where.protocol:
+        return ""
+    storage = open_storage(where.root)
+    try:
+        if not where.task:
+            return "val" if "val" in manifest_of(storage)["splits"] else ""
+        open_catalog(Source(root=where.root, split="val", task=where.task), storage)
+    except ShardError as error:
+        raise ValueError(f"--data {where.root} holds no shards: {error}") from error
+    except ValueError:  # nobody is in it
+        return ""
+    return "val"
 
 
 def _sweep(sweep: str, model, preset, data, fold, out, settings, given) -> None:  # type: ignore[no-untyped-def]

@@ -12,13 +12,16 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from checks import run_import
 from fake import trainable
+from fake.affwild2 import write_abaw6
 from fake.printed import draw
 from fake.rafdb import write_rafdb
 from reactionnet_datasets import import_cli
 from reactionnet_datasets.doctor import published_frames
 from reactionnet_models import aar, cage, evaluate, predict, pretrained
 from reactionnet_models.data import Data, open_split
+from reactionnet_models.train import judging_split
 from recipe_checks import call, judged, run, untrained
 
 
@@ -186,3 +189,14 @@ def test_gft_and_affwild2_on_their_official_splits(name, frames, tmp_path, share
     shards = imported(name, tmp_path, shared)
     content = judged("aar", name, run("aar", name, shards, tmp_path / "run"), shards)
     assert content["each"][0]["frames"] == frames
+    chosen = json.loads((tmp_path / "run" / "summary.json").read_text())["chosen_by"]
+    assert chosen == ("best f1 on val" if name == "affwild2" else "the last epoch")
+
+
+def test_a_tasks_own_validation_set_chooses_the_epoch(affectnet, disfa, tmp_path):
+    run_import("affwild2", write_abaw6(tmp_path / "release"), tmp_path / "shards")
+    root = str(tmp_path / "shards")
+    assert judging_split(Data(root=root, task="au")) == judging_split(Data(root=root, task="va")) == "val"
+    assert judging_split(Data(root=str(affectnet))) == "val"
+    assert judging_split(Data(root=str(disfa), protocol="disfa-3fold", fold=1)) == ""
+    assert judging_split(Data(root=str(disfa))) == "" and judging_split(Data(root=root, task="emi")) == ""
