@@ -173,9 +173,9 @@ def _published_presets() -> Iterator[tuple[str, Config, Recipe]]:
                 )  # fmt: skip
 
 
-# Two cores: a quarter of ResNet-18's depth from nothing, 96 px, captions' words learned, every fourth frame.
+# Two cores: half of ResNet-18's depth from nothing, 64 px, captions' words learned, every fourth frame.
 _SMALL: dict[str, Any] = {
-    "encoder": "resnet10", "weights": None, "adapters": 4, "text": "words", "image_size": 96, "resize": 112,
+    "encoder": "resnet10", "weights": None, "adapters": 4, "text": "words", "image_size": 64, "resize": 72,
     "rule": "intensity>=2", "classes": "affectnet8", "balanced": True,
 }  # fmt: skip
 _TINY: dict[str, Any] = {
