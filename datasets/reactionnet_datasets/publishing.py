@@ -58,7 +58,9 @@ def publish(candidate: Place, dataset: Place) -> Published:
         _copy(candidate / name, dataset / name, digests[name])
     for name in BESIDE:
         if name in sizes:
-            write_atomic(dataset / name, (candidate / name).read_bytes())
+            data = (candidate / name).read_bytes()
+            if name not in there or (dataset / name).read_bytes() != data:
+                write_atomic(dataset / name, data)
         elif name in there:
             (dataset / name).unlink(missing_ok=True)
     if content != before:  # else what the manifest before this one listed may still have readers

@@ -38,11 +38,15 @@ def test_readers_get_just_what_the_candidate_holds(candidate, tmp_path):
     assert validate(tmp_path / "set").faults == []
 
 
-def test_a_second_run_copies_nothing(candidate, tmp_path):
+def test_a_second_run_writes_nothing(candidate, tmp_path):
+    (candidate / LOCK).write_bytes(write_lock({}))
     publish(candidate, tmp_path / "set")
-    before = {name: (tmp_path / "set" / name).stat().st_mtime_ns for name in digests_of(read_manifest(candidate))}
+    before = {name: (tmp_path / "set" / name).stat().st_mtime_ns for name in files_below(tmp_path / "set")}
     assert publish(candidate, tmp_path / "set").copied == 0
     assert {name: (tmp_path / "set" / name).stat().st_mtime_ns for name in before} == before
+    (candidate / LOCK).unlink()
+    publish(candidate, tmp_path / "set")
+    assert before.keys() - files_below(tmp_path / "set").keys() == {LOCK}
 
 
 def test_what_the_replaced_manifest_lists_stays_for_its_readers(candidate, tmp_path):
