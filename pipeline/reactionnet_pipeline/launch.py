@@ -92,6 +92,11 @@ def open_pipeline(options: PipelineOptions, workers: int, logs: Path) -> beam.Pi
             direct.direct_num_workers = workers
         standard.runner = None
         return beam.Pipeline(runner=local_runner(logs), options=options)
+    if standard.runner in dataflow.RUNNERS:
+        try:
+            import apache_beam.runners.dataflow.internal.apiclient  # noqa: F401
+        except ImportError as error:
+            raise ValueError(f'--runner {standard.runner} needs pip install "reactionnet[gcp]" ({error})') from None
     if options.view_as(PortableOptions).environment_type == "LOOPBACK":
         _stage_processes_write_to(logs / "workers.log")
     return beam.Pipeline(options=options)

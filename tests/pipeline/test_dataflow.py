@@ -1,7 +1,9 @@
 """A job for Dataflow, checked without it: what its options lack, what would be sent, how large its elements are."""
 
 import hashlib
+import importlib.util
 import json
+import re
 import shutil
 from collections import defaultdict
 from pathlib import Path
@@ -19,7 +21,7 @@ from reactionnet_datasets.splits import SPLITS
 from reactionnet_pipeline import cli, dataflow
 from reactionnet_pipeline.build import Build, build_graph
 from reactionnet_pipeline.config import Config, with_settings
-from reactionnet_pipeline.launch import check_reach, check_runner, hinted, read_options
+from reactionnet_pipeline.launch import check_reach, check_runner, hinted, open_pipeline, read_options
 from reactionnet_pipeline.model_options import Weights, find_blip, find_deepface, with_digest
 from reactionnet_pipeline.records import Source
 
@@ -188,6 +190,13 @@ def test_the_command_says_what_would_be_sent_and_starts_nothing(tmp_path, capsys
         cli.app([*command, "--machine_type=n2-highcpu-8"])
     assert end.value.code == 2
     assert "this job would not do" in capsys.readouterr().err
+
+
+def test_a_job_needs_googles_libraries_and_says_so(tmp_path):
+    if importlib.util.find_spec("google.auth"):
+        pytest.skip("reactionnet[gcp] is installed")
+    with pytest.raises(ValueError, match=re.escape('needs pip install "reactionnet[gcp]"')):
+        open_pipeline(read_options(ENOUGH), 1, tmp_path)
 
 
 def test_beams_own_description_of_the_job_names_image_machine_and_disk():
