@@ -18,7 +18,7 @@ import numpy as np
 from reactionnet_datasets.splits import LOCK, write_lock
 from reactionnet_datasets.stores import as_place
 from reactionnet_datasets.tabulate import tabulate
-from reactionnet_pipeline import admitted, clips, voice
+from reactionnet_pipeline import admitted, clips, preview, voice
 from reactionnet_pipeline.annotations import write_annotations
 from reactionnet_pipeline.build import LABELS
 from reactionnet_pipeline.captions import stimulus_frames
@@ -145,7 +145,8 @@ class _Run:
 
     def _follow(self, segments: list[Segment], snippet: list[Segment], info: VideoInfo, heard: str | None) -> None:
         work, config, video_id = self.work, self.config, self.row.video_id
-        spans = load_layout(Path(segments[0].laid_out.layout)).spans()
+        layout = load_layout(Path(segments[0].laid_out.layout))
+        spans = layout.spans()
         reach = [padded(segment, spans[segment.span], info) for segment in snippet]
         with source_file(segments[0].laid_out.ingested) as path:
             # what is left of `decode` grows with the faces, this with the pixels
@@ -167,6 +168,10 @@ class _Run:
             if own == _frames(segments):
                 raise
             return  # no face in these seconds does not mean that there is none in the others
+        with source_file(segments[0].laid_out.ingested) as path:  # one picture a source, however long it is
+            middle = {(snippet[0].first + snippet[-1].stop) // 2: ()}
+            self.timed("preview", lambda: preview.draw(path, info, layout, middle, work / "trial"))
+        self.seconds["clips"] = max(self.seconds["clips"] - self.seconds["preview"], 0.0)
         late = clips.ChunkJson(str(work), config.clips.dataset, tuple(all_versions().items()))
         shard = self.timed("write", lambda: write_parts((("train", 0), assembled.parts), self.root, late, None))
         tables = self.timed("tables", lambda: tabulate(self.root, shard.info, LABELS))
