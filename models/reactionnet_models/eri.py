@@ -50,9 +50,9 @@ DAN = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """`weights` are None, a name torchvision knows, or a file: DAN's, or a ResNet-18. `targets` of frames stand for a
-    clip's greatest value. `branch="lstm"` is the challenge's baseline over a feature stream of the shards; "resnet18" is a
-    plain net to compare with, not the paper's.
+    """`weights` are None, a name torchvision knows, or a file: DAN's, or a ResNet-18's, such as a run's of CAGE. `targets`
+    of frames stand for a clip's greatest value. `branch="lstm"` is the challenge's baseline over a feature stream of the
+    shards; "resnet18" is a plain net to compare with, not the paper's.
 
     ValueError where fields do not fit together.
     """
@@ -231,7 +231,9 @@ class PlainNet(nn.Module):
 
     def __init__(self, config: Config):
         super().__init__()
-        self.encoder, width = image_encoder(config.encoder, weights=config.weights)
+        tiny = config.encoder == "tiny"
+        encoder, width = image_encoder("tiny") if tiny else _resnet18(config.weights)
+        self.encoder: nn.Module = encoder
         self.last = nn.Linear(width, len(config.targets))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -241,24 +243,32 @@ class PlainNet(nn.Module):
         return {"intensity_BK": self.last(mean_BC).sigmoid()}
 
 
+def _resnet18(weights: str | None) -> tuple[Any, int]:
+    """torchvision's ResNet-18 and its width, with the weights that it knows by name, or a file's."""
+    known = None if weights and Path(weights).is_file() else weights
+    whole, width = image_encoder("resnet18", weights=known)
+    if known is None and weights not in (None, "random"):
+        whole.load_state_dict(dan_weights(read_weights(Path(weights))), strict=False)
+    return whole, width
+
+
 def _stem(config: Config) -> tuple[nn.Module, int, int]:
     """The layers of ResNet-18 up to the third group, their channels and stride."""
     if config.encoder == "tiny":
         return nn.Sequential(nn.Conv2d(3, 16, 8, stride=8), nn.ReLU()), 16, 8
-    known = None if config.weights and Path(config.weights).is_file() else config.weights
-    whole: Any = image_encoder("resnet18", weights=known)[0]
-    if known is None and config.weights not in (None, "random"):
-        whole.load_state_dict(dan_weights(read_weights(Path(config.weights))), strict=False)
+    whole, _ = _resnet18(config.weights)
     names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
     return nn.Sequential(*(getattr(whole, name) for name in names)), 256, 16
 
 
 def dan_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of DAN by torchvision's names, those of a ResNet-18 unchanged. ValueError where the stem's are not there."""
+    """Weights of DAN by torchvision's names, those of a ResNet-18, such as CAGE's of ours, as they are called there.
+    ValueError where the stem's are not there."""
     found = {}
     for name, value in state.items():
-        part = ".".join(name.split(".")[:2])
-        found[name.replace(part, DAN[part]) if part in DAN else name] = value
+        plain = name.removeprefix("encoder.")
+        part = ".".join(plain.split(".")[:2])
+        found[plain.replace(part, DAN[part]) if part in DAN else plain] = value
     if missing := [name for name in ("conv1.weight", "layer3.1.bn2.weight") if name not in found]:
         raise ValueError(
             f"the weights have no {missing[0]}: neither DAN's nor a ResNet-18's. They begin with {next(iter(state))}"

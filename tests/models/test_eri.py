@@ -11,7 +11,8 @@ import torch
 
 from model_checks import assert_close, check_model, num_parameters
 from reactionnet_datasets.sound_features import mfcc_tokens
-from reactionnet_models import eri
+from reactionnet_models import cage, eri
+from reactionnet_models.pretrained import save_pretrained
 from reactionnet_models.temporal import AttentionPool, CausalConv, TemporalEncoder, outside_span, sinusoids
 
 TINY = eri.PRESETS["tiny"]
@@ -211,3 +212,13 @@ def test_dans_names_are_torchvisions():
     assert list(eri.dan_weights(state)) == ["conv1.weight", "layer3.1.bn2.weight"]
     with pytest.raises(ValueError, match=r"no conv1\.weight"):
         eri.dan_weights({"backbone.weight": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("branch", ["video", "resnet18"])
+def test_the_stem_starts_from_a_run_of_cage(branch, tmp_path):
+    config = cage.PRESETS["small_resnet18"]
+    trained = cage.build(config)
+    save_pretrained(trained, cage, config, tmp_path, preset="small_resnet18", details={})
+    model = eri.build(replace(eri.PRESETS[f"small_{branch}"], weights=str(tmp_path / "model.safetensors")))
+    last = model.video.stem[-1][1] if branch == "video" else model.encoder.layer3[1]
+    assert torch.equal(last.conv2.weight, trained.encoder.layer3[1].conv2.weight)
