@@ -195,6 +195,7 @@ def test_prediction_takes_a_video(straight, shared, tmp_path):
     assert result.exit_code == 0, result.output
     table = pq.read_table(tmp_path / "predictions.parquet")
     assert table.num_rows > 100 and table["p_au_occ_12"].null_count < table.num_rows
+    assert len(list(tmp_path.glob("*-attention-*.png"))) >= table["t_s"].to_numpy().max() / 2.0 / 2  # where a face is
 
 
 def test_models_need_no_trainer_to_be_imported():
