@@ -1,4 +1,8 @@
-"""DRR's adaptors and heads as one Python loop over what the paper indexes, every body a library call, on the same weights."""
+"""DRR's adaptors and heads as one Python loop over what the paper indexes, every body a library call, on the same weights.
+
+Weights are cut into their parts once a call, so that a loop's gradients are no dearer than if each part had a module of its
+own.
+"""
 
 import torch
 from torch import Tensor
@@ -12,24 +16,32 @@ def adaptor(net: DomainAdaptor, x_NCHW: Tensor) -> Tensor:
     """One squeeze-and-excitation net after another, each pooling for itself, as public code does."""
     share_NK = net.choose(x_NCHW.mean((2, 3))).softmax(-1)
     found = []
-    for k in range(len(net.weight1_KRC)):
-        hidden = torch.relu(linear(x_NCHW.mean((2, 3)), net.weight1_KRC[k], net.bias1_KR[k]))
-        found.append(linear(hidden, net.weight2_KRC[k].T, net.bias2_KC[k]))
+    for first, bias1, last, bias2 in zip(
+        net.weight1_KRC.unbind(), net.bias1_KR.unbind(), net.weight2_KRC.unbind(), net.bias2_KC.unbind(), strict=True
+    ):
+        hidden = torch.relu(linear(x_NCHW.mean((2, 3)), first, bias1))
+        found.append(linear(hidden, last.T, bias2))
     mixed = torch.zeros_like(found[0])
-    for k, adapted in enumerate(found):
-        mixed = mixed + share_NK[:, k, None] * adapted
+    for share_N, adapted in zip(share_NK.unbind(1), found, strict=True):
+        mixed = mixed + share_N[:, None] * adapted
     return x_NCHW * mixed.sigmoid()[:, :, None, None]
 
 
 def heads(net: Reasoner, feature_NDF: Tensor) -> tuple[Tensor, Tensor]:
     """Nodes (N, D, K, C) and each one's logit (N, D, K): a small MLP and a linear layer a domain and label."""
     nodes, logits = [], []
-    for d in range(feature_NDF.shape[1]):
-        for k in range(net.heads.num_labels):
-            last = net.heads.last
-            hidden = torch.relu(linear(feature_NDF[:, d], net.heads.weight_DFKH[d, :, k].T, net.heads.bias_DKH[d, k]))
-            node = linear(hidden, last.weight[d, k].T, last.bias[d, k])
+    last, classify = net.heads.last, net.classify
+    parts = (
+        net.heads.weight_DFKH.unbind(), net.heads.bias_DKH.unbind(), last.weight.unbind(), last.bias.unbind(),
+        classify.weight.unbind(), classify.bias.unbind(),
+    )  # fmt: skip
+    for feature_NF, first_FKH, *rest_K in zip(feature_NDF.unbind(1), *parts, strict=True):
+        for first_FH, bias_H, last_HC, bias_C, answer_C1, bias_1 in zip(
+            first_FKH.unbind(1), *(part.unbind() for part in rest_K), strict=True
+        ):
+            hidden = torch.relu(linear(feature_NF, first_FH.T, bias_H))
+            node = linear(hidden, last_HC.T, bias_C)
             nodes.append(node)
-            logits.append(linear(node, net.classify.weight[d, k].T, net.classify.bias[d, k])[:, 0])
+            logits.append(linear(node, answer_C1.T, bias_1)[:, 0])
     shape = (feature_NDF.shape[1], net.heads.num_labels)
     return torch.stack(nodes, 1).unflatten(1, shape), torch.stack(logits, 1).unflatten(1, shape)
