@@ -139,7 +139,7 @@ def _published() -> Iterator[tuple[str, Config, Recipe]]:
     )  # fmt: skip
 
 
-# Rendered faces, silent: 96 px, clips of all their 48 frames (emi: 8 of them); greatest intensities of units stand for emotions.
+# Rendered faces, silent: 96 px, clips of all their 48 frames (emi: 16 of them); greatest intensities of units stand for emotions.
 _SMALL: dict[str, Any] = {
     "size": "small", "image_size": 96, "resize": 112, "sound": "none", "clip_frames": 48, "layers": 2, "heads": 4,
     "ffn": 384, "rule": None, "dropout": 0.1,
@@ -154,7 +154,7 @@ _SMALL_TASKS: dict[str, dict[str, Any]] = {
     "expr": {"classes": "affectnet8"},
     "va": {},
     "emi": {
-        "clip_frames": 8,
+        "clip_frames": 16,
         "emotions": tuple(f"au_int_{au}" for au in (1, 4, 6, 9, 12, 25)),
         "rule": "x/5",
         "text": "words",
