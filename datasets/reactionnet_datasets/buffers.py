@@ -33,12 +33,12 @@ class Pool:
     def _memory(self, size: int) -> np.ndarray:
         for _ in range(len(self._free)):
             try:
-                memory = self._free.popleft()
+                memory = self._free.pop()  # the one used last, which may still lie in the processor's caches
             except IndexError:
                 break  # another thread took it
             if size <= memory.size <= 16 * size:
                 return memory
-            self._free.append(memory)
+            self._free.appendleft(memory)
         # Powers of two, so that clips of any length share a few sizes; what is not touched takes no memory.
         return np.empty(1 << max(size - 1, 4095).bit_length(), np.uint8)
 

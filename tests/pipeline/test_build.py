@@ -173,7 +173,7 @@ def test_ctrl_c_stops_cleanly(drawn, tmp_path):
     process = subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.PIPE, text=True, start_new_session=True)
     time.sleep(9)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)  # a busy machine ends slowly
     assert process.returncode == 130, said
     assert "goes on where this one was" in said
     assert "Traceback" not in said
