@@ -332,7 +332,7 @@ def _dry_run(
     target_shard_bytes: int, max_loss: float, beam_options: Sequence[str],
 ) -> None:  # fmt: skip
     """Show the job that would be sent. UserError with all that is wrong with it."""
-    from reactionnet_pipeline import dataflow
+    from reactionnet_pipeline import dry_run
     from reactionnet_pipeline.build import Build
     from reactionnet_pipeline.launch import hinted, read_options
 
@@ -357,8 +357,8 @@ def _dry_run(
         demographics=weights.get("demographics"),
     )
     options = read_options(beam_options)
-    found = dataflow.dry_run(hinted(job, options), options)
-    dataflow.show(found, console)
+    found = dry_run.dry_run(hinted(job, options), options)
+    dry_run.show(found, console)
     if found.problems:
         raise UserError("this job would not do:\n  " + "\n  ".join(found.problems))
     console.print("nothing was started; nothing is wrong with the job as far as that can be seen from here")

@@ -18,7 +18,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from reactionnet_datasets.shards import read_manifest
 from reactionnet_datasets.splits import SPLITS
-from reactionnet_pipeline import cli, dataflow
+from reactionnet_pipeline import cli, dataflow, dry_run
 from reactionnet_pipeline.build import Build, build_graph
 from reactionnet_pipeline.config import Config, with_settings
 from reactionnet_pipeline.launch import check_reach, check_runner, hinted, open_pipeline, read_options
@@ -46,9 +46,9 @@ def job(*settings, work="gs://bucket/set.work", root="gs://bucket/set", **more) 
     )
 
 
-def dry(build: Build, *options: str) -> dataflow.DryRun:
+def dry(build: Build, *options: str) -> dry_run.DryRun:
     read = read_options([*ENOUGH, *options])
-    return dataflow.dry_run(hinted(build, read), read)
+    return dry_run.dry_run(hinted(build, read), read)
 
 
 WEIGHTS = {
@@ -160,7 +160,7 @@ def test_a_table_in_a_pickle_is_a_problem():
 
 
 def faults(thing) -> list[str]:
-    return dataflow.faults_of(pickler.dumps(thing))
+    return dry_run.faults_of(pickler.dumps(thing))
 
 
 def test_what_travels_with_its_code_or_holds_a_model_is_named():
