@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from reactionnet_pipeline.build import Build
-
 RUNNERS = ("DataflowRunner", "TestDataflowRunner")
 MACHINES = {"n2-standard-4": 4.0, "n2-highmem-4": 8.0}  # GB for each of four processes
 DISK_GB = 100  # the image, and as many copies of what lies in the store as are ever kept
 GB_PER_VCPU = {"standard": 4.0, "highmem": 8.0, "highcpu": 1.0}
 GB_PER_VCPU_N1 = {"standard": 3.75, "highmem": 6.5, "highcpu": 0.9}
+
+LARGE = ("Caption", "Demographics")  # stages whose models share processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,21 +69,17 @@ def set_defaults(options: "PipelineOptions") -> None:
         debug.number_of_worker_harness_threads = 1
 
 
-def hints(build: "Build", options: "PipelineOptions") -> dict[str, dict[str, str]]:
+def hints(config: Config, devices: Mapping[str, str | None], options: "PipelineOptions") -> dict[str, dict[str, str]]:
     """Beam's resource hints for the stages that need more than most; chooses a machine where the options name none.
 
-    `min_ram` is a worker's, not a process's, and models that ask for the same share processes. A GPU is asked for only
-    where a model's `device` is one (`--set captions.device=cuda`).
+    `devices` says on what each model stage of the graph runs, None where it is left out. `min_ram` is a worker's, not a
+    process's, and models that ask for the same share processes. A GPU is asked for only where a model's device is one
+    (`--set captions.device=cuda`).
     """
     from apache_beam.options.pipeline_options import WorkerOptions
 
-    config, asked = build.config.dataflow, options.view_as(WorkerOptions)
-    devices = {
-        "Caption": build.captions and build.config.captions.device,
-        "Demographics": build.demographics and build.config.demographics.device,
-        "Embed": build.embeddings and build.config.embeddings.device,
-    }
-    num_large = sum(devices[stage] == "cpu" for stage in ("Caption", "Demographics"))
+    asked = options.view_as(WorkerOptions)
+    num_large = sum(devices.get(stage) == "cpu" for stage in LARGE)
     models_gb = config.model_ram_gb * max(1, num_large)
     most_gb = max(config.decode_ram_gb, models_gb if "cpu" in devices.values() else 0)
     if not asked.machine_type:

@@ -79,7 +79,13 @@ def hinted(build: Build, options: PipelineOptions) -> Build:
     each kind of hint and gain nothing.
     """
     if options.view_as(StandardOptions).runner in dataflow.RUNNERS:
-        return replace(build, hints=dataflow.hints(build, options))
+        config = build.config
+        devices = {
+            "Caption": config.captions.device if build.captions else None,
+            "Demographics": config.demographics.device if build.demographics else None,
+            "Embed": config.embeddings.device if build.embeddings else None,
+        }
+        return replace(build, hints=dataflow.hints(config.dataflow, devices, options))
     return build
 
 
