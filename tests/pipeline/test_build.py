@@ -170,6 +170,9 @@ def test_builds_killed_twenty_times_go_on_to_the_same_bytes(drawn, built, tmp_pa
 def test_ctrl_c_stops_cleanly(drawn, tmp_path):
     out = tmp_path / "d"
     command = [sys.executable, "-m", "reactionnet_pipeline.cli", "--sources", str(drawn.manifest), "--out", str(out)]
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell that runs tests in the background lets children ignore it
     process = subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.PIPE, text=True, start_new_session=True)
     time.sleep(9)
     os.killpg(process.pid, signal.SIGINT)
