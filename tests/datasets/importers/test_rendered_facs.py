@@ -1,6 +1,5 @@
 """Run on the real thing: six clips of the shared RenderedFACS, held against its own tables."""
 
-import csv
 import io
 import shutil
 
@@ -10,6 +9,7 @@ import pytest
 from PIL import Image
 
 from checks import check_importer, chunks_of, digests, frame_rows, read_member, run_import
+from fake.every import write_rendered_facs
 from reactionnet_datasets import ShardDataset
 from reactionnet_datasets.release import MissingMediaError, ReleaseError
 from spoken_faces import drawn, speak, voice
@@ -20,21 +20,8 @@ VIDEOS = ("S000_0", "S006_3", "S047_5")
 @pytest.fixture(scope="module")
 def release(shared, tmp_path_factory):
     """Three clips of the 288."""
-    whole, root = shared / "rendered_facs", tmp_path_factory.mktemp("rendered")
-    table = pq.read_table(whole / "labels.parquet")
-    keep = np.isin(np.asarray(table["video_id"].to_pylist()), VIDEOS)
-    pq.write_table(table.filter(keep), root / "labels.parquet")
-    with np.load(whole / "landmarks.npz") as arrays:
-        np.savez(root / "landmarks.npz", **{name: arrays[name][keep] for name in ("landmarks", "video_id", "frame")})
-    with (whole / "videos.csv").open() as file:
-        header, *rows = list(csv.reader(file))
-    with (root / "videos.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([header, *(row for row in rows if row[0] in VIDEOS)])
-    for folder, name in (("videos", "{}.mp4"), ("stimuli", "{}_stim.mp4")):
-        (root / folder).mkdir()
-        for video in VIDEOS:
-            shutil.copy(whole / folder / name.format(video), root / folder)
-    return root
+    root = tmp_path_factory.mktemp("rendered") / "release"
+    return write_rendered_facs(root, VIDEOS, shared / "rendered_facs")
 
 
 def test_conforms_to_its_own_tables(release, tmp_path):
