@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reactionnet_datasets.arrays import from_npy
 from reactionnet_datasets.catalog import ShardIndex
 from reactionnet_datasets.records import check_name
 from reactionnet_datasets.sample import canonical_json
@@ -233,7 +234,7 @@ def _points(members: Mapping[str, bytes], num: int) -> list[Any]:
     data = next((data for name, data in members.items() if name.endswith(".landmarks.npy")), None)
     if data is None:
         return [None] * num
-    points = np.load(io.BytesIO(data), allow_pickle=False)
+    points = from_npy(data)
     return points.astype(np.float32).tolist()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from reactionnet_datasets.arrays import to_npy
 from reactionnet_datasets.clip import Clip, Media, NoPictures, from_line, label_at, source_of
 from reactionnet_datasets.import_plan import Job
 from reactionnet_datasets.media import MediaError, Picture, find_landmarks, read_pictures, read_sound, read_stream
@@ -114,10 +115,10 @@ class Writing:
         members: list[tuple[str, bytes]] = []
         for name, stream in sorted(clip.streams.items()):
             faults = self.skipped if self._job.allow_missing else self.faults
-            members.append((f"{name}.npy", _npy(_take(self._root, stream, places, faults))))
+            members.append((f"{name}.npy", to_npy(_take(self._root, stream, places, faults))))
         bare = isinstance(clip.media, NoPictures)
         if self._job.landmarks == "dlib" and "landmarks" not in clip.streams and not bare:
-            members.append(("landmarks.npy", _npy(self._landmarks([picture for picture, _ in pictures]))))
+            members.append(("landmarks.npy", to_npy(self._landmarks([picture for picture, _ in pictures]))))
         audio = None
         if sound is not None and len(sound):
             flac, audio = _flac(sound, t_s, clip.fps)
@@ -151,7 +152,7 @@ class Writing:
         found = [find_landmarks(picture.data) for picture in pictures]
         self.without_landmarks += sum(points is None for points in found)
         blank = np.full((68, 2), np.nan, np.float32)
-        return np.stack([blank if points is None else points for points in found])
+        return np.stack([blank if points is None else np.asarray(points, np.float32) for points in found])
 
     def _count(self, clip: Clip, clip_id: str, chunk: Chunk) -> None:
         num, new = len(chunk.frames), chunk.frames[0] == chunk.clip_first_frame
@@ -240,12 +241,6 @@ def _sources(media: Media, places: Sequence[int]) -> list[str]:
 def _take(root: Path, stream, places: Sequence[int], faults: list[str]) -> np.ndarray:
     first, stop = places[0], places[-1] + 1
     return read_stream(root, stream, first, stop, faults)[np.asarray(places) - first]
-
-
-def _npy(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.save(file, np.ascontiguousarray(array, np.float32), allow_pickle=False)
-    return file.getvalue()
 
 
 def _flac(sound: np.ndarray, t_s: Sequence[float], fps: float | None) -> tuple[bytes, dict[str, Any]]:

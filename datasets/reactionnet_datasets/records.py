@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reactionnet_datasets.arrays import from_npy
 from reactionnet_datasets.catalog import Catalog, ShardIndex
 from reactionnet_datasets.pictures import picture_size
 from reactionnet_datasets.rules import Rule, Values
@@ -298,8 +299,8 @@ def _json(data: bytes | None, key: str, path: str) -> dict[str, Any]:
 
 def _array(data: bytes, key: str, suffix: str) -> np.ndarray:
     try:
-        return np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        return from_npy(data)
+    except ValueError as error:
         raise ShardError(f"{suffix} of {key} is damaged: {error}") from error
 
 

@@ -1,6 +1,5 @@
 """From a shard to its rows in `tables/frames` and `tables/windows`: the tables are a function of the shards."""
 
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from reactionnet_datasets.arrays import from_npy
 from reactionnet_datasets.sample import Chunk
 from reactionnet_datasets.shards import BLOCK, ShardInfo, read_index
 from reactionnet_datasets.stores import Place, local
@@ -70,9 +70,9 @@ def tabulate_captions(root: Place, info: ShardInfo) -> str | None:
 def _frame_rows(
     chunk: Chunk, places: Mapping[str, Any], arrays: Mapping[str, bytes], shard: str, labels: tuple, tasks: tuple
 ) -> Iterator[dict[str, Any]]:
-    pose = np.load(io.BytesIO(arrays["pose.npy"]), allow_pickle=False) if "pose.npy" in arrays else None
-    gaze = np.load(io.BytesIO(arrays["gaze.npy"]), allow_pickle=False) if "gaze.npy" in arrays else None
-    highlight = np.load(io.BytesIO(arrays["highlight.npy"]), allow_pickle=False) if "highlight.npy" in arrays else None
+    pose = from_npy(arrays["pose.npy"]) if "pose.npy" in arrays else None
+    gaze = from_npy(arrays["gaze.npy"]) if "gaze.npy" in arrays else None
+    highlight = from_npy(arrays["highlight.npy"]) if "highlight.npy" in arrays else None
     picture = {suffix[:3]: suffix for suffix in places if ".reaction." in suffix}
     common = {
         **_ids(chunk),
@@ -127,7 +127,7 @@ def _ids(chunk: Chunk) -> dict[str, Any]:
 def _window_row(
     chunk: Chunk, places: Mapping[str, tuple[int, int]], arrays: Mapping[str, bytes], shard: str
 ) -> dict[str, Any]:
-    highlight = np.load(io.BytesIO(arrays["highlight.npy"]), allow_pickle=False) if "highlight.npy" in arrays else None
+    highlight = from_npy(arrays["highlight.npy"]) if "highlight.npy" in arrays else None
     return {
         **_ids(chunk),
         "first_frame": chunk.frames[0],

@@ -23,6 +23,7 @@ import typer
 from PIL import Image
 from rich.console import Console
 
+from reactionnet_datasets.arrays import from_npy
 from reactionnet_datasets.command import EXIT_FAILED, EXIT_REFUSED, LogLevel, Quiet, Version, set_log_level
 from reactionnet_datasets.labels import fault_of
 from reactionnet_datasets.protocols import load_protocol, protocol_names
@@ -239,8 +240,8 @@ def _is_picture(suffix: str) -> bool:
 
 def _array_fault(suffix: str, data: bytes, num: int) -> str | None:
     try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        array = from_npy(data)
+    except ValueError as error:
         return f"{suffix} is no array: {error}"
     shape = SHAPES.get(suffix.removesuffix(".npy"))
     if shape is not None and array.shape != (num, *shape):

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import soundfile
 
+from reactionnet_datasets.arrays import to_npy
 from reactionnet_datasets.sample import Chunk, Label, canonical_json, chunk_spans, make_key, picture_suffix
 from reactionnet_datasets.scenes import scene_labels
 from reactionnet_datasets.shards import atomic_file, write_atomic
@@ -336,10 +337,10 @@ class _Video:
         key = make_key(self.source.video_id, track, chunk[0]["frame"])
         sound_start_s, samples = self._sound(chunk[0]["t_s"], after_s)
         members = [
-            ("landmarks.npy", _npy(np.array([row["landmarks"] for row in chunk], np.float32).reshape(-1, 68, 2))),
-            ("pose.npy", _npy(np.array([row["pose"] for row in chunk], np.float32))),
-            ("gaze.npy", _npy(np.array([row["gaze"] for row in chunk], np.float32))),
-            ("highlight.npy", _npy(moments.at([row["frame"] for row in chunk]))),
+            ("landmarks.npy", to_npy(np.array([row["landmarks"] for row in chunk], np.float32).reshape(-1, 68, 2))),
+            ("pose.npy", to_npy(np.array([row["pose"] for row in chunk], np.float32))),
+            ("gaze.npy", to_npy(np.array([row["gaze"] for row in chunk], np.float32))),
+            ("highlight.npy", to_npy(moments.at([row["frame"] for row in chunk]))),
         ]
         if samples is not None:
             members.append(("audio.flac", _flac(samples)))
@@ -476,12 +477,6 @@ def _cut_to(faces: pa.Table, chosen: list[highlights.Highlight] | None) -> Itera
 def _matrix(column: pa.ChunkedArray, width: int) -> np.ndarray:
     array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     return array.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-
-
-def _npy(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=False)
-    return file.getvalue()
 
 
 def _flac(samples: np.ndarray) -> bytes:

@@ -10,7 +10,6 @@ Letters: N crops of one subject, K classes, H height, W width, C colour (BGR, as
 """
 
 import importlib.metadata
-import io
 import json
 import os
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 import simplejpeg
 
+from reactionnet_datasets.arrays import from_npy
 from reactionnet_datasets.labels import class_name
 from reactionnet_datasets.sample import canonical_json
 from reactionnet_datasets.shards import file_sha256, write_atomic
@@ -191,7 +191,7 @@ def _faces(part: Part) -> list[dict[str, Any]]:
     with StagedFiles(folder) as read:
         for row in part_rows(part):
             if row["suffix"] == "pose.npy":
-                poses[row["key"]] = np.load(io.BytesIO(read(row)), allow_pickle=False)
+                poses[row["key"]] = from_npy(read(row))
             elif row["suffix"].endswith(".reaction.jpg"):
                 pictures.append(row)
     faces = []
