@@ -26,8 +26,6 @@ from reactionnet_datasets.shards import BLOCK
 from reactionnet_datasets.storage import ShardError
 
 CACHE_BYTES = 64 << 20
-# Members nearer than this are read in one go: a seek costs more than the bytes between.
-JOIN_BYTES = 8 << 10
 SOUND_RATE = 16000
 _META = ("dataset", "video_id", "clip_id", "subject_id", "track", "license", "credit", "stimulus", "fps")
 
@@ -124,7 +122,7 @@ class Records:
         return found
 
     def runs(self, parsed: Parsed, role: str, places: slice | Sequence[int] | np.ndarray) -> list[Run]:
-        """The reads that bring the pictures of these frames (a slice, or numbers ascending), few and contiguous.
+        """The reads that bring the pictures of these frames (a slice, or numbers ascending), few.
 
         ShardError where a picture is missing.
         """
@@ -140,7 +138,8 @@ class Records:
         if len(starts) == 1:
             num_bytes = ends[0] - starts[0]
             return [Run(path, starts[0], num_bytes, [(0, num_bytes, names[0])])]
-        breaks = [n for n in range(1, len(starts)) if not 0 <= starts[n] - ends[n - 1] <= JOIN_BYTES]
+        most = self.catalog.storage.joins(path)
+        breaks = [n for n in range(1, len(starts)) if not 0 <= starts[n] - ends[n - 1] <= most]
         runs = []
         for first, last in pairwise([0, *breaks, len(starts)]):
             at = starts[first]

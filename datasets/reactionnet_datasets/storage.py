@@ -9,6 +9,7 @@ import hashlib
 import mmap
 import os
 import re
+import sys
 import threading
 import uuid
 from collections import OrderedDict
@@ -18,6 +19,8 @@ from typing import Any, BinaryIO, Protocol
 from reactionnet_datasets.stores import faults, system_options
 
 BLOCK_BYTES = 4 << 20
+# Parts of a file nearer than this are read in one go: a seek costs more than the bytes between.
+JOIN_BYTES = 8 << 10
 CACHE_BYTES = 32 << 30
 MAX_OPEN = 64
 MAX_MAPPED = 256  # each holds a file descriptor
@@ -36,6 +39,9 @@ class Storage(Protocol):
 
     def read(self, path: str, start: int, size: int) -> bytes | memoryview:
         """Exactly `size` bytes, good until this thread reads again. ShardError where the file is missing or ends."""
+
+    def joins(self, path: str) -> int:
+        """How many bytes between two parts of a file are cheaper to read than a second read."""
 
     def whole(self, path: str) -> bytes:
         """All bytes of a small file."""
@@ -132,6 +138,11 @@ class LocalStorage:
             )
         return data
 
+    def joins(self, path: str) -> int:
+        if path not in self._files and path not in self._maps:
+            self._open(path)
+        return sys.maxsize if path in self._maps else JOIN_BYTES  # of a map, what is not looked at costs nothing
+
     def whole(self, path: str) -> bytes:
         try:
             return (self._root / inside(path)).read_bytes()
@@ -204,6 +215,9 @@ class RemoteStorage:
             last = min(start + size - block * self._block, self._block)
             pieces.append(self._part(path, length, block, first, last))
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def joins(self, path: str) -> int:
+        return JOIN_BYTES
 
     def whole(self, path: str) -> bytes:
         system, prefix = self._system()
