@@ -35,7 +35,9 @@ def cached(path):
 def test_ranges_are_the_bytes_of_the_file(remote, tmp_path, start, size):
     (tmp_path / "file").write_bytes(DATA)
     assert bytes(remote.read("file", start, size)) == DATA[start : start + size]
-    assert bytes(LocalStorage(tmp_path).read("file", start, size)) == DATA[start : start + size]
+    local = LocalStorage(tmp_path)
+    for _ in ("read", "mapped"):
+        assert bytes(local.read("file", start, size)) == DATA[start : start + size]
 
 
 @pytest.mark.parametrize(("start", "size"), [(0, 10_001), (10_000, 1), (-1, 5), (1 << 60, 1)])
@@ -93,6 +95,24 @@ def test_many_files_are_open_a_few_at_a_time(tmp_path):
     storage = LocalStorage(tmp_path)
     assert [bytes(storage.read(str(n), 0, 1)) for n in range(100)] == [bytes([n]) for n in range(100)]
     assert len(storage._files) <= 64
+
+
+@pytest.mark.parametrize("room", [1 << 40, 0])
+def test_of_a_mapped_file_parts_far_from_each_other_are_read_at_once(tmp_path, monkeypatch, room):
+    (tmp_path / "file").write_bytes(DATA)
+    monkeypatch.setattr("reactionnet_datasets.storage._half_of_memory", lambda: room)
+    assert (LocalStorage(tmp_path).joins("file") > len(DATA)) == (room > 0)
+
+
+def test_spread_frames_are_the_same_from_mapped_files_and_from_read_ones(tmp_path, monkeypatch):
+    root = write_dataset(tmp_path / "set", [6, 300, 9], num_shards=2, side=32)
+
+    def batches():
+        return [batch["frames"].tolist() for batch in ShardDataset(root, num_frames=5, batch_size=2, shuffle=True)]
+
+    mapped = batches()
+    monkeypatch.setattr("reactionnet_datasets.storage._half_of_memory", lambda: 0)
+    assert batches() == mapped
 
 
 def test_urls_and_folders_are_told_apart(tmp_path):
