@@ -39,8 +39,6 @@ DISFA_FROM_BP4D = {25: 23, 26: 17}
 # What of the first stage, and of a batch, the second one reads.
 FEATURES = ("feature_BTMC",)
 KEPT = ("au_BTM", "au_mask_BTM", "frame_mask_BT")
-# Pictures as floats at one time, before they are cut out: 8 sequences of 48 of BP4D's would be 6.7 GB.
-FLOAT_BYTES = 256 << 20
 GRAPHS = {"sh": SharedGraph, "sp": SpatialGraph, "st": TemporalGraph}
 
 
@@ -258,53 +256,25 @@ def prepare(items: Mapping[str, Any], config: Config, random: torch.Generator | 
 
     Without `random` the middle is cropped, unmirrored. Frames without landmarks are masked, as the papers drop them.
     """
-    frames_BTCHW, landmarks = items["frames"], items["landmarks49"].float()
-    num, length = frames_BTCHW.shape[:2]
-    device = frames_BTCHW.device
-    aligned_BT = landmarks.isfinite().all(-1).all(-1) & items["frame_mask"].to(device)
-    flat_N492 = torch.where(aligned_BT.flatten()[:, None, None], landmarks.flatten(0, 1), _somewhere(landmarks))
-    transform = alignment.similarity(flat_N492, config.aligned)
-    room = config.aligned - config.crop
-    if random is None:
-        offset_B2, mirror_B = torch.full((num, 2), float(room // 2)), torch.zeros(num, dtype=torch.bool)
-    else:
-        offset_B2 = torch.randint(room + 1, (num, 2), generator=random).float()
-        mirror_B = torch.rand(num, generator=random) < 0.5
-    offset_N2, mirror_N = (value.to(device).repeat_interleave(length, 0) for value in (offset_B2, mirror_B))
-    transform = alignment.mirrored(alignment.cropped(transform, offset_N2), mirror_N, config.crop)
-    flat_NCHW = frames_BTCHW.flatten(0, 1)
-    few = max(1, FLOAT_BYTES // (4 * flat_NCHW[0].numel()))
-    shown = [
-        alignment.show(some.float() / 127.5 - 1, of_some, config.crop)
-        for some, of_some in zip(flat_NCHW.split(few), transform.split(few), strict=True)
-    ]
-    image = torch.cat(shown)
+    shown = alignment.faces(items, config.aligned, config.crop, random)
     batch = {
-        "image_BTCHW": image.unflatten(0, (num, length)),
-        "aligned_BT": aligned_BT,
-        "frame_mask_BT": items["frame_mask"].to(device),
+        "image_BTCHW": shown.image_BTCHW,
+        "aligned_BT": shown.found_BT,
+        "frame_mask_BT": items["frame_mask"].to(shown.found_BT.device),
     }
     if config.attention:
-        moved = alignment.mirrored_landmarks(alignment.move(flat_N492, transform), mirror_N)
         maps = attention_maps(
-            au_centres(moved, config.aus), image_size=config.crop, map_size=config.crop // 4, delta=config.delta
-        )
-        batch["map_BTMHW"] = maps.unflatten(0, (num, length))
+            au_centres(shown.landmarks_N492, config.aus), image_size=config.crop, map_size=config.crop // 4,
+            delta=config.delta,
+        )  # fmt: skip
+        batch["map_BTMHW"] = maps.unflatten(0, shown.found_BT.shape)
     given = items.get("labels", {})
     if given:
         names = list(labels(config))
-        mask = torch.stack([given[f"{name}_mask"] for name in names], -1) & aligned_BT[..., None]
+        mask = torch.stack([given[f"{name}_mask"] for name in names], -1) & shown.found_BT[..., None]
         batch["au_BTM"] = torch.where(mask, torch.stack([given[name] for name in names], -1), 0).float()
         batch["au_mask_BTM"] = mask
     return batch
-
-
-def _somewhere(landmarks: Tensor) -> Tensor:
-    """Landmarks that give a transform without NaN, for frames that are masked anyway."""
-    points = torch.zeros(49, 2, device=landmarks.device)
-    points[alignment.RIGHT_EYE] = 64.0
-    points[[*alignment.MOUTH_CORNERS]] = 64.0
-    return torch.stack([points[:, 0], points[:, 1] * 0], -1) + torch.arange(49, device=landmarks.device)[:, None] * 0.1
 
 
 def metrics(config: Config) -> list[Metric]:
@@ -401,7 +371,7 @@ def _recipe(config: Config, attention: Stage, relation: Stage, **given: Any) -> 
         task="action units",
         labels=labels(config),
         stages=(attention, relation) if config.graph else (attention,),
-        fields=("frames", "landmarks49", "labels"),
+        fields=("frames", alignment.FIELD, "labels"),
         monitor="f1",
         higher_is_better=True,
         **given,

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from reactionnet_datasets import Augment
 from reactionnet_datasets.sound_features import EXAMPLE_FRAMES, MEL, MEL_HOP, logmel_examples
-from reactionnet_models import abaw6_losses, losses
+from reactionnet_models import abaw6_losses, alignment, losses
 from reactionnet_models.abaw6_config import Config
 from reactionnet_models.abaw6_presets import PRESETS, RECIPES, labels
 from reactionnet_models.augmentation import normalise
@@ -207,8 +207,11 @@ def with_rates(config: Config, rates: Mapping[str, float]) -> Config:
     return replace(config, rates=tuple(rates[column] for column in columns))
 
 
-def view(config: Config, train: bool) -> Augment:
-    """What of a stored face the network sees: MAE's cut for pre-training, else all of it, mirrored by chance."""
+def view(config: Config, train: bool) -> Augment | None:
+    """What of a stored face the network sees: MAE's cut for pre-training, else all of it, mirrored by chance; all of it as it
+    is where `prepare` aligns it."""
+    if config.aligned is not None:
+        return None
     if config.task == "pretrain" and train:
         return Augment(crop=config.image_size, scale=(0.2, 1.0), aspect=(3 / 4, 4 / 3), flip=0.5)
     resize = config.resize or config.image_size
@@ -218,10 +221,17 @@ def view(config: Config, train: bool) -> Augment:
 def prepare(items: Mapping[str, Any], config: Config, random: torch.Generator | None = None) -> dict[str, Tensor]:
     """A batch from items of `ShardDataset`. A single picture has no sound or text; a clip without has it masked."""
     frame_BT, frames = items["frame_mask"], items["frames"]
-    if frames.shape[-2:] != (config.image_size, config.image_size):
+    batch = {}
+    if config.aligned is not None:
+        shown = alignment.faces(items, config.aligned, config.image_size, random)
+        colours_BTCHW, frame_BT = shown.colours(), shown.found_BT
+        batch["aligned_BT"] = frame_BT
+    elif frames.shape[-2:] != (config.image_size, config.image_size):
         raise ValueError(f"pictures of {tuple(frames.shape[-2:])} pixels; expected {config.image_size} on each side")
-    image_BTCHW = normalise(frames.flatten(0, 1).float() / 255).unflatten(0, frame_BT.shape)
-    batch = {"image_BTCHW": image_BTCHW, "frame_mask_BT": frame_BT}
+    else:
+        colours_BTCHW = frames.float() / 255
+    batch["image_BTCHW"] = normalise(colours_BTCHW.flatten(0, 1)).unflatten(0, frame_BT.shape)
+    batch["frame_mask_BT"] = frame_BT
     if config.task == "pretrain":
         patches = num_patches(config.image_size, config.patch)
         batch["noise_BTL"] = draw_noise((*frame_BT.shape, patches), random).to(frame_BT.device)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from reactionnet_datasets.labels import classes_of
+from reactionnet_models.alignment import check_sides
 from reactionnet_models.submission import AUS
 from reactionnet_models.vit import SIZES, num_patches
 
@@ -22,6 +23,7 @@ class Config:
     size: str = "base"  # not stated
     image_size: int = 224
     resize: int | None = None
+    aligned: int | None = None  # faces brought to this side by their landmarks, for pictures that are no crops of faces
     patch: int = 16
     weights: str | None = "random"  # the paper's face MAE is not public: start from `pretrain` with --init
     mask_ratio: float = 0.75
@@ -48,6 +50,7 @@ class Config:
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
+        check_sides(self.aligned, self.image_size)
         for name, known in (
             ("task", TASKS), ("size", tuple(SIZES)), ("pool", ("cls", "mean")), ("sound", ("vggish", "none", "tiny")),
         ):  # fmt: skip

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from reactionnet_datasets.labels import classes_of
+from reactionnet_models import alignment
 from reactionnet_models.abaw6_config import Config
 from reactionnet_models.captions import CLIP
 from reactionnet_models.recipe import Recipe, Stage
@@ -51,7 +52,8 @@ _EXTRA = {
 
 def _fields(config: Config) -> tuple[str, ...]:
     sound = ("audio",) if config.sound != "none" else ()
-    return ("frames", *sound, *(("caption",) if config.text != "none" else ()))
+    landmarks = () if config.aligned is None else (alignment.FIELD,)
+    return ("frames", *landmarks, *sound, *(("caption",) if config.text != "none" else ()))
 
 
 def labels(config: Config) -> dict[str, str | None]:
@@ -141,7 +143,7 @@ def _published() -> Iterator[tuple[str, Config, Recipe]]:
 
 # Rendered faces, silent: 96 px, clips of all their 48 frames (emi: 16 of them); greatest intensities of units stand for emotions.
 _SMALL: dict[str, Any] = {
-    "size": "small", "image_size": 96, "resize": 112, "sound": "none", "clip_frames": 48, "layers": 2, "heads": 4,
+    "size": "small", "image_size": 96, "aligned": 112, "sound": "none", "clip_frames": 48, "layers": 2, "heads": 4,
     "ffn": 384, "rule": None, "dropout": 0.1,
 }  # fmt: skip
 _TINY: dict[str, Any] = {

@@ -20,9 +20,8 @@ ERASED_SHARE, ERASED_ASPECT = (0.02, 0.2), (0.3, 3.3)
 _GREY = (0.2989, 0.587, 0.114)  # as torchvision
 
 
-def prepare(frames_BCHW: Tensor, random: torch.Generator | None) -> Tensor:
-    """Pictures (uint8) augmented by draws of `random` and normalised; without it normalised alone."""
-    image = frames_BCHW.float() / 255
+def prepare(image: Tensor, random: torch.Generator | None) -> Tensor:
+    """Pictures (B, 3, H, W) augmented by draws of `random` and normalised; without it normalised alone."""
     if random is None:
         return normalise(image)
     num, _, height, width = image.shape

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from reactionnet_datasets import Augment
 from reactionnet_datasets.labels import classes_of
-from reactionnet_models import augmentation, losses
+from reactionnet_models import alignment, augmentation, losses
 from reactionnet_models.encoders import image_encoder
 from reactionnet_models.metrics import Circumplex, Expressions, Metric, TopLabels
 from reactionnet_models.recipe import Recipe, Stage
@@ -47,6 +47,7 @@ class Config:
     image_size: int = 224
     resize: int | None = None  # the shorter side is brought to this before a crop of image_size is drawn
     box: bool = False  # of a picture what lies in its box, stretched to image_size; without a box all of it
+    aligned: int | None = None  # faces brought to this side by their landmarks, for pictures that are no crops of faces
     task: str = "combined"
     classes: str = "affectnet8"
     multi_label: bool = False
@@ -55,7 +56,7 @@ class Config:
     alpha: float = 5.0  # Eq. 1 and Table 5: weight of the MSE beside the cross-entropy
     beta: float = 3.0  # Eq. 2 and Table 5: weight of the MSE beside the CCC
     dropout: float = 0.3  # before the last layer, valence-arousal model only (code)
-    augment: bool = True
+    augment: bool = True  # Section 4.2's list; aligned faces are cropped and mirrored by chance without it, too
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -65,6 +66,9 @@ class Config:
             raise ValueError(f"class_weights {self.class_weights!r}; expected numbers, inverse or none")
         if isinstance(self.class_weights, tuple) and len(self.class_weights) != num:
             raise ValueError(f"{len(self.class_weights)} class weights for {num} classes of {self.classes}")
+        if self.aligned is not None and self.box:
+            raise ValueError("box and aligned are two ways to a face: set box=false or aligned=none")
+        alignment.check_sides(self.aligned, self.image_size)
 
     @property
     def num_classes(self) -> int:
@@ -165,8 +169,12 @@ def with_rates(config: Config, rates: Mapping[str, float]) -> Config:
     return replace(config, class_weights=tuple(value / scale for value in inverse))
 
 
-def view(config: Config, train: bool) -> Augment:
-    """What of a stored picture the network sees: AffectNet's crops as they are, others brought to `resize`, or the box."""
+def view(config: Config, train: bool) -> Augment | None:
+    """What of a stored picture the network sees: AffectNet's crops as they are, others brought to `resize`, or the box.
+
+    All of it where `prepare` aligns faces."""
+    if config.aligned is not None:
+        return None
     if config.box:
         return Augment(box=True, crop=config.image_size, random=train)
     return Augment(resize=config.resize or config.image_size, crop=config.image_size, random=train)
@@ -202,13 +210,20 @@ def prepare(items: Mapping[str, Any], config: Config, random: torch.Generator | 
     AffectNet-7 leaves contempt out: pictures whose class the space lacks lose their valence and arousal too. `lacking`
     names labels that nobody could annotate, since they are no columns of the data set.
     """
-    frames_BCHW = items["frames"].flatten(0, 1)
-    image_BCHW = augmentation.prepare(frames_BCHW, random if config.augment else None)
-    batch = {"image_BCHW": image_BCHW}
+    present_BT = items["frame_mask"]
+    batch = {}
+    if config.aligned is None:
+        colours_BTCHW = items["frames"].float() / 255
+    else:
+        shown = alignment.faces(items, config.aligned, config.image_size, random)
+        colours_BTCHW, present_BT = shown.colours(), shown.found_BT
+        batch["aligned_BT"] = present_BT
+    image_BCHW = augmentation.prepare(colours_BTCHW.flatten(0, 1), random if config.augment else None)
+    batch["image_BCHW"] = image_BCHW
     given = items.get("labels", {})
     if not given:
         return batch
-    present_B = items["frame_mask"].flatten().to(image_BCHW.device)
+    present_B = present_BT.flatten().to(image_BCHW.device)
     if config.multi_label and config.num_classes:
         names = _label_names(config)
         batch["labels_BK"] = _stack(given, names)
@@ -330,6 +345,7 @@ def _recipe(config: Config, stage: Stage, **given: Any) -> Recipe:
         ],
         labels=labels(config),
         stages=(stage,),
+        fields=("frames", "labels") if config.aligned is None else ("frames", alignment.FIELD, "labels"),
         monitor="loss",
         higher_is_better=False,
         **given,

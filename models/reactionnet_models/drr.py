@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from reactionnet_datasets import Augment
-from reactionnet_models import losses
+from reactionnet_models import alignment, losses
 from reactionnet_models.augmentation import normalise
 from reactionnet_models.captions import MAX_WORDS, NUM_WORDS, embed, word_ids
 from reactionnet_models.domain_adaptor import map_encoder, similarity_of
@@ -218,8 +218,10 @@ def with_labels(config: Config, labels: Mapping[str, Any]) -> Config:
     return replace(config, relations=name_pairs(count_relations(au_SN, mask_SN), config.aus))
 
 
-def view(config: Config, train: bool) -> Augment:
-    """What of a stored face the network sees."""
+def view(config: Config, train: bool) -> Augment | None:
+    """What of a stored face the network sees; all of it where `prepare` aligns it."""
+    if config.aligned is not None:
+        return None
     return Augment(resize=config.resize, crop=config.image_size, random=train, flip=0.5 if train else 0.0)
 
 
@@ -245,22 +247,29 @@ def prepare(items: Mapping[str, Any], config: Config, random: torch.Generator | 
             present_BT = frame_BT & said_B[:, None]
             batch |= _text_of(items["caption"], config, frame_BT.device)
         else:
-            name = "frames" if domain == "reaction" else "stimulus"
-            present_BT = frame_BT & items["stimulus_mask"] if domain == "stimulus" else frame_BT
-            batch[IMAGES[domain]] = _pictures(items[name], name, config, present_BT)
+            if domain == "stimulus":
+                present_BT = frame_BT & items["stimulus_mask"]
+                colours_BTCHW = _colours(items["stimulus"], "stimulus", config, present_BT)
+            elif config.aligned is not None:
+                shown = alignment.faces(items, config.aligned, config.image_size, random)
+                colours_BTCHW, present_BT = shown.colours(), shown.found_BT
+                batch["aligned_BT"] = present_BT
+            else:
+                colours_BTCHW, present_BT = _colours(items["frames"], "frames", config, frame_BT), frame_BT
+            image_BTCHW = normalise(colours_BTCHW.flatten(0, 1)).unflatten(0, present_BT.shape)
+            batch[IMAGES[domain]] = image_BTCHW * present_BT[..., None, None, None]
         masks.append(present_BT & (domain not in config.hidden))
     batch["domain_mask_BTD"] = torch.stack(masks, -1)
     return batch | _labels(items.get("labels", {}), config, batch["domain_mask_BTD"].any(-1))
 
 
-def _pictures(frames_BTCHW: Tensor, name: str, config: Config, present_BT: Tensor) -> Tensor:
+def _colours(frames_BTCHW: Tensor, name: str, config: Config, present_BT: Tensor) -> Tensor:
     side = config.image_size
     if not bool(present_BT.any()):  # nothing was seen in the whole batch, whatever its size
         return torch.zeros(*present_BT.shape, 3, side, side, device=present_BT.device)
     if frames_BTCHW.shape[-2:] != (side, side):
         raise ValueError(f"{name} of {tuple(frames_BTCHW.shape[-2:])} pixels; expected {side} on each side: see `view`")
-    image = normalise(frames_BTCHW.flatten(0, 1).float() / 255).unflatten(0, present_BT.shape)
-    return image * present_BT[..., None, None, None]
+    return frames_BTCHW.float() / 255
 
 
 def _text_of(captions: list[str], config: Config, device: torch.device) -> dict[str, Tensor]:

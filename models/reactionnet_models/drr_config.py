@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from reactionnet_datasets.labels import classes_of
+from reactionnet_models.alignment import check_sides
 from reactionnet_models.captions import CLIP
 from reactionnet_models.domain_adaptor import ENCODERS
 from reactionnet_models.relations import relation_matrix
@@ -41,6 +42,7 @@ class Config:
     text_width: int = 512
     image_size: int = 224
     resize: int = 256
+    aligned: int | None = None  # faces brought to this side by their landmarks, for pictures that are no crops of faces
     aus: tuple[int, ...] = AUS
     rule: str | None = None
     classes: str = "affectnet7"
@@ -79,6 +81,7 @@ class Config:
         for name, given, known in (("tasks", self.tasks, TASKS), ("domains", self.domains, DOMAINS)):
             if not given or not set(given) <= set(known) or len(set(given)) != len(given):
                 raise ValueError(f"{name} {given}: expected some of {', '.join(known)}")
+        check_sides(self.aligned, self.image_size)
         if not set(self.hidden) < set(self.domains):
             raise ValueError(f"hidden {self.hidden}: expected some of {', '.join(self.domains)}, not all")
         if self.net == "drr" and self.graph == "dyadic" and not (self.homophily or self.heterophily):

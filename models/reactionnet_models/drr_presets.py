@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from reactionnet_models import alignment
 from reactionnet_models.drr_config import TASKS, Config
 from reactionnet_models.recipe import Recipe, Stage
 
@@ -128,7 +129,11 @@ def _recipe(config: Config, stage: dict[str, Any] | None = None, **given: Any) -
         task=", ".join(TITLES[task] for task in config.tasks),
         labels=labels(config),
         stages=(Stage(**settings),),
-        fields=(*(fields[domain] for domain in config.domains), "labels"),
+        fields=(
+            *(fields[domain] for domain in config.domains),
+            *([alignment.FIELD] if config.aligned is not None and "reaction" in config.domains else []),
+            "labels",
+        ),
         monitor=METRICS[config.tasks[0]],
         higher_is_better=True,
         **given,
@@ -175,7 +180,7 @@ def _published_presets() -> Iterator[tuple[str, Config, Recipe]]:
 
 # Two cores: half of ResNet-18's depth from nothing, 64 px, captions' words learned, every fourth frame.
 _SMALL: dict[str, Any] = {
-    "encoder": "resnet10", "weights": None, "adapters": 4, "text": "words", "image_size": 64, "resize": 72,
+    "encoder": "resnet10", "weights": None, "adapters": 4, "text": "words", "image_size": 64, "resize": 72, "aligned": 72,
     "rule": "intensity>=2", "classes": "affectnet8", "balanced": True,
 }  # fmt: skip
 _TINY: dict[str, Any] = {

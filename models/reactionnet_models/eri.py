@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from reactionnet_datasets import Augment
 from reactionnet_datasets.labels import classes_of
 from reactionnet_datasets.sound_features import mfcc_tokens
-from reactionnet_models import losses
+from reactionnet_models import alignment, losses
 from reactionnet_models.augmentation import normalise
 from reactionnet_models.correlation import Correlations, clip_targets
 from reactionnet_models.encoders import image_encoder, read_weights
@@ -63,6 +63,7 @@ class Config:
     encoder: str = "resnet18"
     weights: str | None = None  # the paper: DAN's, trained on AffectNet
     image_size: int = 112
+    aligned: int | None = None  # faces brought to this side by their landmarks, for pictures that are no crops of faces
     spatial_layers: int = 4
     spatial_heads: int = 4
     spatial_ffn: int = 512  # not stated; twice the width, as TEMMA's
@@ -85,6 +86,7 @@ class Config:
     stream_width: int = 0
 
     def __post_init__(self) -> None:
+        alignment.check_sides(self.aligned, self.image_size)
         for name, known in (
             ("branch", BRANCHES), ("encoder", ("resnet18", "tiny")), ("dropout_per", ("sample", "batch")),
             ("reduction", ("mean", "sum")),
@@ -299,8 +301,10 @@ def labels(config: Config) -> dict[str, str | None]:
     return dict.fromkeys(config.targets, config.rule)
 
 
-def view(config: Config, train: bool) -> Augment:
-    """What of a stored face the network sees: all of it."""
+def view(config: Config, train: bool) -> Augment | None:
+    """What of a stored face the network sees: all of it, as it is where `prepare` aligns it."""
+    if config.aligned is not None:
+        return None
     return Augment(resize=config.image_size, crop=config.image_size, random=train)
 
 
@@ -321,8 +325,12 @@ def prepare(items: Mapping[str, Any], config: Config, random: torch.Generator | 
     ValueError where the branch needs sound and a clip has none, or pictures are not of `image_size`.
     """
     mask_BT = items["frame_mask"]
-    batch = {"frame_mask_BT": mask_BT}
-    if config.branch in SEEING:
+    batch = {}
+    if config.branch in SEEING and config.aligned is not None:
+        shown = alignment.faces(items, config.aligned, config.image_size, random)
+        mask_BT = batch["aligned_BT"] = shown.found_BT
+        batch["image_BTCHW"] = normalise(shown.colours().flatten(0, 1)).unflatten(0, mask_BT.shape)
+    elif config.branch in SEEING:
         frames = items["frames"]
         if frames.shape[-2:] != (config.image_size, config.image_size):
             raise ValueError(
@@ -332,6 +340,7 @@ def prepare(items: Mapping[str, Any], config: Config, random: torch.Generator | 
             mirror_B = (torch.rand(len(frames), generator=random) < 0.5).to(frames.device)
             frames = torch.where(mirror_B[:, None, None, None, None], frames.flip(-1), frames)
         batch["image_BTCHW"] = normalise(frames.flatten(0, 1).float() / 255).unflatten(0, mask_BT.shape)
+    batch["frame_mask_BT"] = mask_BT
     if config.branch in ("fused", "audio"):
         heard_B = items["audio_length"] > 0
         if config.branch == "audio" and not bool(heard_B.all()):
@@ -421,7 +430,11 @@ def _recipe(
             _stage(name, **{**({"part": ""} if name == "all" else {}), **changed, **of.get(name, {})})
             for name in stages
         ),
-        fields=(*fields[config.branch], "labels"),
+        fields=(
+            *fields[config.branch],
+            *([alignment.FIELD] if config.aligned is not None and config.branch in SEEING else []),
+            "labels",
+        ),
         monitor="pearson",
         higher_is_better=True,
         **given,
@@ -455,7 +468,7 @@ _ROWS: dict[str, tuple[str, float]] = {
 _FOLDS = (0.5103, 0.5186, 0.5300, 0.5310, 0.5168)
 # Rendered faces: 64 px, a third as many frames; intensities of action units (a clip's greatest, of 5) stand for emotions.
 _SMALL = Config(
-    targets=tuple(f"au_int_{au}" for au in (1, 4, 6, 9, 12, 15, 25)), rule="x/5", image_size=64, spatial_layers=1,
+    targets=tuple(f"au_int_{au}" for au in (1, 4, 6, 9, 12, 15, 25)), rule="x/5", image_size=64, aligned=72, spatial_layers=1,
     layers=2, tcn_levels=3,
 )  # fmt: skip
 _TINY = Config(

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import literal_aar as literal
+from drawn_landmarks import face
 from model_checks import assert_close, check_model, num_parameters
 from reactionnet_models import aar, alignment, pretrained
 from reactionnet_models.attention_maps import CENTRES, attention_maps, au_centres
@@ -133,18 +134,6 @@ def test_the_printed_normalisation_shares_one_unit_over_the_whole_matrix():
     assert (adjacency(relation, "row") - torch.eye(5)).sum(1).tolist() == pytest.approx([1] * 5, rel=1e-5)
 
 
-def face(shift: float = 0.0) -> torch.Tensor:
-    """Upright landmarks (49, 2) on a grid of our own: only the points that alignment and centres use are placed."""
-    torch.manual_seed(4)
-    points = torch.rand(49, 2) * 20 + 90
-    points[19:25] = torch.tensor([70.0, 80.0]) + torch.randn(6, 2)
-    points[25:31] = torch.tensor([130.0, 80.0]) + torch.randn(6, 2)
-    points[22], points[25] = torch.tensor([84.0, 80.0]), torch.tensor([116.0, 80.0])
-    points[13] = torch.tensor([100.0, 110.0])
-    points[31], points[37] = torch.tensor([80.0, 140.0]), torch.tensor([120.0, 140.0])
-    return points + shift
-
-
 def test_maps_are_the_gaussians_of_eq_1_and_2_for_every_unit_of_the_four_data_sets():
     aus = tuple(sorted({*aar.BP4D_AUS, *aar.DISFA_AUS, *aar.GFT_AUS, *aar.AFFWILD2_AUS}))
     assert aus == tuple(sorted(CENTRES))
@@ -215,7 +204,7 @@ def test_large_pictures_are_cut_out_a_few_at_a_time(monkeypatch):
     config = replace(TINY, aligned=192, crop=176)
     whole = aar.prepare(given, config, torch.Generator().manual_seed(0))["image_BTCHW"]
     sizes, show = [], aar.alignment.show
-    monkeypatch.setattr(aar, "FLOAT_BYTES", 2 * 4 * 3 * 200 * 220)
+    monkeypatch.setattr(aar.alignment, "FLOAT_BYTES", 2 * 4 * 3 * 200 * 220)
     monkeypatch.setattr(aar.alignment, "show", lambda image, *rest: sizes.append(len(image)) or show(image, *rest))
     torch.testing.assert_close(aar.prepare(given, config, torch.Generator().manual_seed(0))["image_BTCHW"], whole)
     assert sizes == [2, 2, 2]

@@ -48,7 +48,7 @@ def test_perspective_moves_corners_as_in_torchvision(image):
 
 
 def test_each_picture_has_draws_of_its_own_and_the_same_seed_the_same():
-    frames = torch.randint(256, (1, 3, 32, 32), dtype=torch.uint8).expand(6, -1, -1, -1)
+    frames = torch.rand(1, 3, 32, 32).expand(6, -1, -1, -1)
     first, again = (augmentation.prepare(frames, torch.Generator().manual_seed(7)) for _ in range(2))
     other = augmentation.prepare(frames, torch.Generator().manual_seed(8))
     assert torch.equal(first, again) and not torch.equal(first, other)
