@@ -456,13 +456,14 @@ def _items_a_task(items: int, length: int, threads: int) -> int:
 
 
 def _units_ahead(threads: int, batch_size: int | None, length: int) -> int:
-    """How many batches, or items, to have in hand: one that is waited for, and work for every thread beyond it."""
+    """How many batches, or items, to have in hand: one that is waited for, work for every thread beyond it, and as much
+    again for while nobody asks."""
     if not threads:
         return 1
     if batch_size is None:
         return 1 + 2 * threads
     tasks = -(-batch_size // _items_a_task(batch_size, length, threads))
-    return 1 + -(-threads // tasks)
+    return 1 + 2 * -(-threads // tasks)
 
 
 def _place() -> int:

@@ -4,6 +4,7 @@ Every encoder maps (B, 3, H, W) to pooled features (B, width).
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,7 @@ def _maxvit_small(image_size: int) -> nn.Module:
         block_layers=[1, 1, 2, 1],
         head_dim=32,
         stochastic_depth_prob=0.1,
+        norm_layer=partial(nn.BatchNorm2d, eps=1e-3),  # torchvision's momentum of 0.01 wants thousands of steps
     )
 
 

@@ -90,7 +90,7 @@ def _abaw6(task: str, baseline: Row) -> tuple[Row, ...]:
 
 
 _RESNET18 = "encoder=resnet18"
-_96_PX = ("image_size=96", "resize=112")  # what AAR's and ABAW6's small presets see
+_96_PX = ("aligned=112", "image_size=96")  # what AAR's and ABAW6's small presets see
 TABLES: dict[str, Results] = {
     "cage": Results(
         title="CAGE: 8 expressions, valence and arousal of single frames",

@@ -208,10 +208,10 @@ def test_single_frames_have_a_short_cut_that_changes_nothing(root, augment):
     ("threads", "batch_size", "length", "share", "ahead"),
     [
         (0, 64, 1, None, 1),
-        (1, 64, 1, 64, 2),
-        (2, 64, 1, 32, 2),
-        (16, 64, 1, 8, 3),
-        (2, 4, 48, 2, 2),
+        (1, 64, 1, 64, 3),
+        (2, 64, 1, 32, 3),
+        (16, 64, 1, 8, 5),
+        (2, 4, 48, 2, 3),
         (2, None, 1, None, 5),
     ],
 )

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ import numpy as np
 SIDE = 224
 TASKS = {"frames": 1, "windows": 48, "spread": 32}  # pictures of a sample
 BATCH = {"frames": 64, "windows": 4, "spread": 4}  # samples of a batch
+EPOCHS = {"frames": 1, "windows": 1, "spread": 5}  # of a turn, which then has about as many pictures in each task
+MEMORY_EVERY = 8  # batches from one look at the memory to the next
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,30 +130,31 @@ def serve(
             start = time.perf_counter()
             settings = Settings(**command["settings"])
             ways[command["way"]] = batches(Path(command["folder"]), settings)
-            answer = {**epoch(ways[command["way"]], start)}
+            answer = {**read(ways[command["way"]], start, 1)}
         elif command["do"] == "begin" and begin is not None:
             answer = {**begin(Path(command["folder"]), Settings(**command["settings"]))}
         elif command["do"] == "close":
             ways.pop(command["way"], None)
             answer = {}
         else:
-            answer = epoch(ways[command["way"]], time.perf_counter())
+            answer = read(ways[command["way"]], time.perf_counter(), command["epochs"])
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def epoch(loader: Any, start: float) -> dict[str, float]:
-    """Iterate once. Processor time and memory are this process's own; memory, in bytes, after a tenth of the batches,
-    and the most after that."""
+def read(loader: Any, start: float, epochs: int) -> dict[str, float]:
+    """Iterate over so many epochs. Processor time and memory are this process's own; memory, in bytes, after a tenth of the
+    batches, and the most after that."""
     pictures, first_s, tallest, sum_of = 0, 0.0, 0, 0
     memory, cpu_s = [], time.process_time()
-    for batch in loader:
+    for number, batch in enumerate(chain.from_iterable(loader for _ in range(epochs))):
         if not pictures:
             first_s = time.perf_counter() - start
         shape = batch.shape
         pictures += int(np.prod(shape[:-3]))
         tallest = max(tallest, int(shape[-3]))
         sum_of += int(batch.reshape(-1)[:: 224 * 224 * 3].sum())  # touches each picture
-        memory.append(_resident())
+        if number % MEMORY_EVERY == 0:  # looking costs as much as a picture
+            memory.append(_resident())
     seconds = time.perf_counter() - start
     return {
         "seconds": seconds, "cpu_s": time.process_time() - cpu_s, "pictures": pictures, "first_s": first_s,
