@@ -1,4 +1,7 @@
 import json
+import math
+import re
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,6 +10,7 @@ from typer.testing import CliRunner
 
 from reactionnet_pipeline import accuracy, demo
 
+README = Path(__file__).resolve().parents[2] / "README.md"
 ONE = ["12_no_sound"]
 
 
@@ -56,12 +60,32 @@ def test_the_version_is_printed():
     assert result.output.startswith("reactionnet ")
 
 
-@pytest.mark.slow
-def test_the_whole_demo(tmp_path):
-    result = CliRunner().invoke(demo.app, [str(tmp_path), "--quiet"])
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "demo"
+    result = CliRunner().invoke(demo.app, [str(folder), "--quiet"])
     assert result.exit_code == 0, result.output
-    truths = accuracy.read_truth(tmp_path / "videos")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_whole_demo(whole):
+    truths = accuracy.read_truth(whole / "videos")
     assert len({subject for truth in truths for subject in truth["subject_ids"]}) >= 8
-    measured = accuracy.measure(truths, accuracy.read_built(tmp_path / "dataset"))
+    measured = accuracy.measure(truths, accuracy.read_built(whole / "dataset"))
     assert sum(video.right for video in measured) >= 0.8 * len(measured)
     assert sum(video.faces.rows_on_nobody for video in measured) == 0
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_readme_stream_the_demo(whole, monkeypatch):
+    monkeypatch.chdir(whole.parent)
+    examples = [
+        block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "demo/dataset" in block
+    ]
+    assert len(examples) == 3
+    for example in examples:
+        names = {}
+        exec(compile(example, "README.md", "exec"), names)
+        assert "loss" not in names or math.isfinite(names["loss"])
+    assert "loss" in names
