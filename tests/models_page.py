@@ -80,6 +80,8 @@ def _command(model: str, preset: str, recipe: Recipe) -> str:
     parts = [f"reactionnet-train {model} {preset} --data {recipe.dataset.upper()}"]
     if recipe.folds:
         parts.append(f"--fold {recipe.folds[0]}" + (f" (to {recipe.folds[-1]})" if len(recipe.folds) > 1 else ""))
+    if recipe.judge:
+        parts.append(f"--val {recipe.judge}")
     if recipe.start:
         parts.append(f"--init RUN of {recipe.start}")
     return " ".join(parts)

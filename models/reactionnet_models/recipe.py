@@ -85,3 +85,9 @@ class Recipe:
     published: Mapping[str, float] = field(default_factory=dict)
     start: str = ""
     note: str = ""
+
+    @property
+    def judge(self) -> str:
+        """The split to name as `--val`: folds have no third part, so that a rate lowered by what is held out, as ERI's, looks
+        at the fold that is tested."""
+        return "test" if self.folds and any(stage.schedule == "plateau" for stage in self.stages) else ""

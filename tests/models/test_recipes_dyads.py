@@ -36,6 +36,7 @@ def check(model: str, preset: str, root: Path, tmp_path: Path) -> Path:
     """From shards to the paper's row. Returns the run."""
     recipe = catalogue.load_model_module(model).RECIPES[preset]
     more = ["--init", untrained(model, recipe.start, tmp_path / "start")] if recipe.start else []
+    more += ["--val", recipe.judge] if recipe.judge else []
     out = run(model, preset, root, tmp_path / "run", *map(str, more))
     judged(model, preset, out, root)
     return out
