@@ -371,7 +371,7 @@ def _recipe(config: Config, attention: Stage, relation: Stage, **given: Any) -> 
         task="action units",
         labels=labels(config),
         stages=(attention, relation) if config.graph else (attention,),
-        fields=("frames", alignment.FIELD, "labels"),
+        fields=(*alignment.fields(config.aligned), "labels"),
         monitor="f1",
         higher_is_better=True,
         **given,

@@ -52,8 +52,7 @@ _EXTRA = {
 
 def _fields(config: Config) -> tuple[str, ...]:
     sound = ("audio",) if config.sound != "none" else ()
-    landmarks = () if config.aligned is None else (alignment.FIELD,)
-    return ("frames", *landmarks, *sound, *(("caption",) if config.text != "none" else ()))
+    return (*alignment.fields(config.aligned), *sound, *(("caption",) if config.text != "none" else ()))
 
 
 def labels(config: Config) -> dict[str, str | None]:

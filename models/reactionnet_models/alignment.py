@@ -36,6 +36,11 @@ class Faces(NamedTuple):
         return (self.image_BTCHW + 1) / 2
 
 
+def fields(aligned: int | None) -> tuple[str, ...]:
+    """What of a data set brings the faces: pictures, and landmarks where they are to be aligned."""
+    return ("frames",) if aligned is None else ("frames", FIELD)
+
+
 def check_sides(aligned: int | None, size: int) -> None:
     """ValueError where a crop of `size` does not fit a face brought to `aligned`."""
     if aligned is not None and aligned < size:

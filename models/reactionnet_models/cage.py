@@ -345,7 +345,7 @@ def _recipe(config: Config, stage: Stage, **given: Any) -> Recipe:
         ],
         labels=labels(config),
         stages=(stage,),
-        fields=("frames", "labels") if config.aligned is None else ("frames", alignment.FIELD, "labels"),
+        fields=(*alignment.fields(config.aligned), "labels"),
         monitor="loss",
         higher_is_better=False,
         **given,

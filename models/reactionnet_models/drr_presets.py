@@ -124,16 +124,12 @@ def _recipe(config: Config, stage: dict[str, Any] | None = None, **given: Any) -
         "epochs": 20, "batch_size": 4 if config.temporal else 32, "optimiser": "adam", "learning_rate": 1e-4,
         "weight_decay": 0.0, "schedule": "cosine", "window": window, "stride": window, **(stage or {}),
     }  # fmt: skip
-    fields = {"reaction": "frames", "stimulus": "stimulus", "text": "caption"}
+    fields = {"reaction": alignment.fields(config.aligned), "stimulus": ("stimulus",), "text": ("caption",)}
     return Recipe(
         task=", ".join(TITLES[task] for task in config.tasks),
         labels=labels(config),
         stages=(Stage(**settings),),
-        fields=(
-            *(fields[domain] for domain in config.domains),
-            *([alignment.FIELD] if config.aligned is not None and "reaction" in config.domains else []),
-            "labels",
-        ),
+        fields=(*(field for domain in config.domains for field in fields[domain]), "labels"),
         monitor=METRICS[config.tasks[0]],
         higher_is_better=True,
         **given,

@@ -419,9 +419,10 @@ def _recipe(
     stages = {"fused": ("audio", "video", "fusion"), "audio": ("audio",), "video": ("video",)}.get(
         config.branch, ("all",)
     )
+    faces = alignment.fields(config.aligned)
     fields = {
-        "fused": ("frames", "audio"), "audio": ("audio",), "video": ("frames",), "lstm": (config.stream,),
-        "resnet18": ("frames",),
+        "fused": (*faces, "audio"), "audio": ("audio",), "video": faces, "lstm": (config.stream,),
+        "resnet18": faces,
     }  # fmt: skip
     return Recipe(
         task="reaction intensities",
@@ -430,11 +431,7 @@ def _recipe(
             _stage(name, **{**({"part": ""} if name == "all" else {}), **changed, **of.get(name, {})})
             for name in stages
         ),
-        fields=(
-            *fields[config.branch],
-            *([alignment.FIELD] if config.aligned is not None and config.branch in SEEING else []),
-            "labels",
-        ),
+        fields=(*fields[config.branch], "labels"),
         monitor="pearson",
         higher_is_better=True,
         **given,
