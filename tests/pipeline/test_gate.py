@@ -47,7 +47,10 @@ def test_and_needs_all_and_or_needs_one(expression, extra, allowed):
 
 @pytest.mark.parametrize(
     "expression",
-    ["proprietary", "CC BY 4.0", "CC0-1.0 AND", "AND", "()", "(CC0-1.0", "CC0-1.0 MIT", "MIT WITH nonsense", "CC0-1.0/MIT", "?"],
+    [
+        "proprietary", "CC BY 4.0", "CC0-1.0 AND", "AND", "()", "(CC0-1.0", "(AND CC0-1.0", "CC0-1.0 MIT",
+        "MIT WITH nonsense", "CC0-1.0/MIT", "?",
+    ],
 )  # fmt: skip
 def test_what_does_not_parse_is_unreadable_and_shown(expression):
     with pytest.raises(SourceError, match="LICENCE_UNREADABLE") as caught:
