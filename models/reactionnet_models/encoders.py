@@ -3,8 +3,6 @@
 Every encoder maps (B, 3, H, W) to pooled features (B, width).
 """
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 from reactionnet_datasets.torchvision_on_cpu import ensure
 
 _PUBLISHED = ("maxvit_t", "efficientnet_v2_s", "swin_v2_t", "resnet18", "resnet50", "vit_b_16")
+_FIXED_SIZE = ("maxvit_t", "vit_b_16")  # 224 px
 WIDTHS = {
     "maxvit_t": 512,
     "efficientnet_v2_s": 1280,
@@ -21,7 +20,6 @@ WIDTHS = {
     "resnet18": 512,
     "resnet50": 2048,
     "vit_b_16": 768,
-    "maxvit_small": 192,
     "tiny": 16,
 }
 
@@ -30,17 +28,21 @@ def image_encoder(name: str, *, weights: str | None = None, image_size: int = 22
     """An encoder and the width of its features.
 
     `weights` is None or `random`, a file (safetensors, or a torch file without code), or a name that torchvision knows
-    (`IMAGENET1K_V1`), which is fetched unless it lies in torch's cache. ValueError where the encoder is not known or the
-    weights cannot be had.
+    (`IMAGENET1K_V1`), which is fetched unless it lies in torch's cache. ValueError where the encoder is not known, does not
+    take pictures of `image_size`, or the weights cannot be had.
     """
     if name not in WIDTHS:
         raise ValueError(f"no encoder is called {name!r}; known: {', '.join(WIDTHS)}")
+    if name in _FIXED_SIZE and image_size != 224:
+        raise ValueError(f"{name} takes pictures of 224 px, not {image_size}: set image_size=224, or another encoder")
     if name == "tiny":
         encoder: nn.Module = _Tiny()
         whole = encoder
     else:
         ensure()
-        whole = _MAKERS[name](image_size)
+        from torchvision.models import get_model
+
+        whole = get_model(name, weights=None)
     if weights not in (None, "random"):
         whole.load_state_dict(_weights(name, str(weights)))
     if name != "tiny":
@@ -91,37 +93,6 @@ def _weights(name: str, weights: str) -> dict[str, Tensor]:
             f"weights {weights} of {name} cannot be fetched ({error}). Put them into torch's cache "
             f"({torch.hub.get_dir()}/checkpoints), name a file with --set weights=FILE, or --set weights=random"
         ) from error
-
-
-def _maxvit_small(image_size: int) -> nn.Module:
-    """MaxViT with a tenth of the width and depth, for pictures whose side is a multiple of 32."""
-    from torchvision.models import MaxVit
-
-    return MaxVit(
-        input_size=(image_size, image_size),
-        stem_channels=32,
-        partition_size=image_size // 32,
-        block_channels=[32, 64, 128, 192],
-        block_layers=[1, 1, 2, 1],
-        head_dim=32,
-        stochastic_depth_prob=0.1,
-        norm_layer=partial(nn.BatchNorm2d, eps=1e-3),  # torchvision's momentum of 0.01 wants thousands of steps
-    )
-
-
-def _torchvision(name: str) -> Callable[[int], nn.Module]:
-    def make(image_size: int) -> nn.Module:
-        from torchvision.models import get_model
-
-        return get_model(name, weights=None)
-
-    return make
-
-
-_MAKERS: dict[str, Callable[[int], nn.Module]] = {
-    **{name: _torchvision(name) for name in _PUBLISHED},
-    "maxvit_small": _maxvit_small,
-}
 
 
 def _without_classifier(whole: Any) -> nn.Module:
