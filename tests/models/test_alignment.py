@@ -50,6 +50,25 @@ def test_faces_lie_at_one_place_wherever_the_picture_has_them(name):
     assert module.view(config, True) is None
 
 
+def test_without_draws_the_middle_is_shown_in_its_own_colours():
+    given = items()
+    whole = alignment.faces(given, 36, 36, None).colours()
+    torch.testing.assert_close(
+        alignment.faces(given, 36, 32, None).colours(), whole[..., 2:34, 2:34], atol=1e-4, rtol=0
+    )
+    given["frames"][:] = 255
+    assert alignment.faces(given, 36, 32, None).colours()[0, 0, :, 10:20, 10:20].eq(1).all()
+
+
+def test_presets_that_align_read_landmarks_and_others_do_not():
+    for module in (cage, drr, eri, abaw6):
+        for name, recipe in module.RECIPES.items():
+            wanted = getattr(module.PRESETS[name], "aligned", None) is not None
+            shown = {"frames"} <= {*recipe.fields}
+            assert ("landmarks49" in recipe.fields) == (wanted and shown), name
+    assert "landmarks49" in cage.RECIPES["small_combined"].fields
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_crops_and_mirrors_are_drawn_for_each_clip(name):
     module, config = CONFIGS[name]
