@@ -114,7 +114,8 @@ def _resnet(blocks: int, num_adapters: int, diversify: bool) -> nn.Module:
             branch = self.adaptor(self.bn2(self.conv2(branch)))
             return self.relu(branch + (x if self.downsample is None else self.downsample(x)))
 
-    return ResNet(Adapted if num_adapters else BasicBlock, [blocks] * 4)
+    net = ResNet(Adapted if num_adapters else BasicBlock, [blocks] * 4)
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _trunk(whole: nn.Module) -> nn.Sequential:
