@@ -1,4 +1,4 @@
-"""How fast are the models? `python tests/benchmarks/models.py [--threads 1] [--no-compiled] [--data SHARDS]`.
+"""How fast are the models? `python tests/benchmarks/models.py [--precision bf16-mixed] [--no-compiled] [--data SHARDS]`.
 
 Each part's training step and inference beside the loop of the tests (`literal_aar`, `literal_drr`: one Python loop over what
 the paper indexes, every body a library call), same weights, same batch, taken in turns; times are the processor's, so that what
@@ -117,9 +117,19 @@ def make_drr(part: str, way: str, batch: int, training: bool) -> Any:
     return step
 
 
-def peak_of(part: str, way: str, size: str, batch: int, training: bool) -> float:
+def under(precision: str, step: Any) -> Any:
+    """The step in Lightning's precision of that name: `32-true` or `bf16-mixed`."""
+
+    def run() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+            step()
+
+    return run
+
+
+def peak_of(part: str, way: str, size: str, batch: int, training: bool, precision: str) -> float:
     """MB that one process needs above what it had before its first step."""
-    arguments = [part, way, size, str(batch), str(int(training))]
+    arguments = [part, way, size, str(batch), str(int(training)), precision]
     done = subprocess.run(
         [sys.executable, __file__, "--measure", json.dumps(arguments)], capture_output=True, text=True, check=False
     )
@@ -128,8 +138,8 @@ def peak_of(part: str, way: str, size: str, batch: int, training: bool) -> float
 
 def _measure(arguments: list[str]) -> None:
     torch.set_num_threads(1)
-    part, way, size, batch, training = arguments
-    step = make(part, way, size, int(batch), training == "1")
+    part, way, size, batch, training, precision = arguments
+    step = under(precision, make(part, way, size, int(batch), training == "1"))
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     step()
@@ -190,6 +200,7 @@ def main(
     size: Annotated[str, typer.Option(help="full: the paper's; small: 96 px, c = 4.")] = "full",
     batch: Annotated[int, typer.Option(help="Frames of stage A, sequences of stage B, pictures of CAGE.")] = 4,
     repeats: Annotated[int, typer.Option()] = 5,
+    precision: Annotated[str, typer.Option(help="32-true, or bf16-mixed.")] = "32-true",
     only: Annotated[
         str, typer.Option(help="What to measure: words of the first column, such as CAGE or stage A.")
     ] = "",
@@ -201,9 +212,13 @@ def main(
     if measure:
         _measure(json.loads(measure))
         return
+    if precision not in ("32-true", "bf16-mixed"):
+        raise typer.BadParameter(f"{precision!r}; 32-true or bf16-mixed", param_hint="--precision")
     torch.set_num_threads(threads)
     ways = WAYS if compiled else WAYS[:2]
-    table = Table(title=f"{size}, batch {batch}, {threads} threads, torch {torch.__version__}: loop / ours (goal)")
+    table = Table(
+        title=f"{size}, {precision}, batch {batch}, {threads} threads, torch {torch.__version__}: loop / ours (goal)"
+    )
     columns = [
         "",
         "step",
@@ -220,8 +235,9 @@ def main(
         for training in (True, False):
             if only not in name:
                 continue
-            middle = timed({way: make(part, way, size, batch, training) for way in ways}, repeats)
-            peaks = [peak_of(part, way, size, batch, training) for way in ("loop", "eager")]
+            steps = {way: under(precision, make(part, way, size, batch, training)) for way in ways}
+            middle = timed(steps, repeats)
+            peaks = [peak_of(part, way, size, batch, training, precision) for way in ("loop", "eager")]
             ratios = [f"{middle['loop'] / middle[way]:.2f} ({goal})" for way in ways[1:]]
             shown = [f"{peaks[0]:.0f}", f"{peaks[1]:.0f}" + (" higher" if peaks[1] > MEMORY_SLACK * peaks[0] else "")]
             kind = "training" if training else "inference"
