@@ -1,4 +1,4 @@
-"""The table of every preset in `models/README.md`, written from the presets themselves and from `models/results.json`.
+"""The tables of `models/README.md`: what learns, from `models/results.json`, and every preset, from the presets themselves.
 
     python tests/models_page.py            # after a preset or a result has changed; a test fails until then
 
@@ -7,17 +7,17 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RESULTS = ROOT / "models" / "README.md", ROOT / "models" / "results.json"
-BEGIN, END = "<!-- written by tests/models_page.py -->\n", "<!-- end -->\n"
+BEGIN, END = "<!-- {}: written by tests/models_page.py -->\n", "<!-- end of {} -->\n"
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
-from learning import TABLES  # noqa: E402
+from learning import TABLES, shown, table  # noqa: E402
 
 from reactionnet_models.catalogue import MODELS, load_model_module  # noqa: E402
 from reactionnet_models.recipe import Recipe  # noqa: E402
@@ -29,9 +29,14 @@ CHIEF = (
 )  # fmt: skip
 
 
-def whole() -> str:
+def learned(results: Mapping[str, Any]) -> str:
+    """What `learning.py` measured, a table each, Markdown."""
+    found = [table(results[name]) for name in TABLES if name in results]
+    return "\n".join(found) or "Nothing is measured yet.\n"
+
+
+def presets(results: Mapping[str, Any]) -> str:
     """All presets of all papers, Markdown."""
-    results = json.loads(RESULTS.read_bytes())
     parts = []
     for name in MODELS:
         module = load_model_module(name)
@@ -54,21 +59,16 @@ def _row(module: ModuleType, model: str, preset: str, results: Mapping[str, Any]
 
 def ours(model: str, preset: str, results: Mapping[str, Any]) -> Iterator[str]:
     """What each run of a preset gave: mean, lowest and highest of the seeds, and the prior beside it."""
-    for table in results.values():
-        for row in table["rows"]:
+    for found in results.values():
+        for row in found["rows"]:
             if (row["model"], row["preset"]) == (model, preset):
                 what = ", ".join([*row["settings"], *([f"from {row['start']}"] if row["start"] else [])])
                 scores = [
-                    f"{name} {_shown(found)}, prior {table['prior'][name][0]:.3f}"
-                    for name, found in row["scores"].items()
-                    if found
+                    f"{name} {shown(score)}, prior {found['prior'][name][0]:.3f}"
+                    for name, score in row["scores"].items()
+                    if score
                 ]
                 yield (f"{what}: " if what else "") + ", ".join(scores)
-
-
-def _shown(found: Sequence[float]) -> str:
-    mean, lowest, highest = found
-    return f"{mean:.3f} ({lowest:.3f} to {highest:.3f})"
 
 
 def _command(model: str, preset: str, recipe: Recipe) -> str:
@@ -88,11 +88,15 @@ def _command(model: str, preset: str, recipe: Recipe) -> str:
 
 
 def filled(page: str) -> str:
-    """The page with the table in its place. ValueError where that is not marked."""
-    if page.count(BEGIN) != 1 or page.count(END) != 1:
-        raise ValueError(f"{PAGE} needs one line {BEGIN.strip()} and one {END.strip()}")
-    before, rest = page.split(BEGIN)
-    return before + BEGIN + "\n" + whole() + "\n" + END + rest.split(END)[1]
+    """The page with the tables in their places. ValueError where those are not marked."""
+    results = json.loads(RESULTS.read_bytes())
+    for name, text in (("learned", learned(results)), ("presets", presets(results))):
+        begin, end = BEGIN.format(name), END.format(name)
+        if page.count(begin) != 1 or page.count(end) != 1:
+            raise ValueError(f"{PAGE} needs one line {begin.strip()} and one {end.strip()}")
+        before, rest = page.split(begin)
+        page = f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}"
+    return page
 
 
 if __name__ == "__main__":

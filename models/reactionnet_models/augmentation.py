@@ -20,7 +20,14 @@ ERASED_SHARE, ERASED_ASPECT = (0.02, 0.2), (0.3, 3.3)
 _GREY = (0.2989, 0.587, 0.114)  # as torchvision
 
 
-def prepare(image: Tensor, random: torch.Generator | None) -> Tensor:
+def prepare(
+    image: Tensor,
+    random: torch.Generator | None,
+    *,
+    hue: float = HUE,
+    p_perspective: float = P_PERSPECTIVE,
+    p_erase: float = P_ERASE,
+) -> Tensor:
     """Pictures (B, 3, H, W) augmented by draws of `random` and normalised; without it normalised alone."""
     if random is None:
         return normalise(image)
@@ -30,16 +37,16 @@ def prepare(image: Tensor, random: torch.Generator | None) -> Tensor:
     image = torch.where(draw.chance(P_GREY)[:, None, None, None], grey(image).expand_as(image), image)
     angle_B = draw.uniform(-DEGREES, DEGREES)
     corners_B42 = draw.corners(height, width)
-    distort = draw.chance(P_PERSPECTIVE)
+    distort = draw.chance(p_perspective)
     image = jitter(
         image, draw.uniform(1 - JITTER, 1 + JITTER), draw.uniform(1 - JITTER, 1 + JITTER),
-        draw.uniform(1 - JITTER, 1 + JITTER), draw.uniform(-HUE, HUE), draw.order(4),
+        draw.uniform(1 - JITTER, 1 + JITTER), draw.uniform(-hue, hue), draw.order(4),
     )  # fmt: skip
     still_B42 = _corners(height, width).to(image).expand(num, -1, -1)
     corners_B42 = torch.where(distort[:, None, None], corners_B42, still_B42)
     inverse_B33 = rotation(angle_B, height, width) @ homography(corners_B42, still_B42)
     image = normalise(warp(image, inverse_B33))
-    return erase(image, draw)
+    return erase(image, draw, p_erase)
 
 
 def normalise(image_BCHW: Tensor) -> Tensor:
@@ -59,7 +66,7 @@ def jitter(
     """torchvision's four colour changes with factors of each picture's own, in the order given (0 is brightness)."""
     for step in order:
         if step == 3:
-            image = turn_hue(image, hue_B)
+            image = turn_hue(image, hue_B) if hue_B.any() else image
             continue
         factor = (brightness_B, contrast_B, saturation_B)[step][:, None, None, None]
         other = (0, grey(image).mean((1, 2, 3), keepdim=True), grey(image))[step] if step else 0
@@ -125,15 +132,15 @@ def warp(image_BCHW: Tensor, inverse_B33: Tensor) -> Tensor:
     return functional.grid_sample(image_BCHW, grid, padding_mode="zeros", align_corners=False)
 
 
-def erase(image_BCHW: Tensor, draw: "_Draws") -> Tensor:
-    """One rectangle a picture becomes noise, with a chance of one half; one that does not fit is left out."""
+def erase(image_BCHW: Tensor, draw: "_Draws", chance: float = P_ERASE) -> Tensor:
+    """One rectangle a picture becomes noise, by chance; one that does not fit is left out."""
     height, width = image_BCHW.shape[-2:]
     share = draw.uniform(*ERASED_SHARE) * height * width
     aspect = draw.uniform(*(math.log(side) for side in ERASED_ASPECT)).exp()
     tall, wide = (share * aspect).sqrt().round(), (share / aspect).sqrt().round()
     top = (draw.uniform(0, 1) * (height - tall + 1)).floor()
     left = (draw.uniform(0, 1) * (width - wide + 1)).floor()
-    fits = draw.chance(P_ERASE) & (tall < height) & (wide < width)
+    fits = draw.chance(chance) & (tall < height) & (wide < width)
     y = torch.arange(height, device=image_BCHW.device)[None, :, None]
     x = torch.arange(width, device=image_BCHW.device)[None, None, :]
     top, left, tall, wide = (value[:, None, None] for value in (top, left, tall, wide))

@@ -6,7 +6,8 @@
 Imports the faces once, and for models of sound a copy of them with drawn voices (`spoken_faces`), trains and evaluates each
 row of a table by the commands that a user has (`reactionnet-train`, `reactionnet-evaluate`), and prints tables in Markdown:
 the mean over seeds, the lowest and the highest, on subjects never seen in training. What was trained before in FOLDER is
-not trained again, so the command may be stopped and goes on. A row beats another where its worst seed is above the other's best.
+not trained again, so the command may be stopped and goes on. A row beats another where its worst seed is above the other's
+best.
 
 Rendered faces, 36 subjects in training and 6 in testing: the tables say that the models learn, and which parts help here,
 and nothing about the papers' numbers. Of ABAW6's tasks compound expressions are left out: a rendered face shows one reaction
@@ -91,11 +92,14 @@ def _abaw6(task: str, baseline: Row) -> tuple[Row, ...]:
 
 _RESNET18 = "encoder=resnet18"
 _96_PX = ("aligned=112", "image_size=96")  # what AAR's and ABAW6's small presets see
+_WHOLE = ("aligned=none", "resize=112")  # head and shoulders, as pictures are stored
+_12_AUS = "aus=1,2,4,6,7,10,12,14,15,17,23,24"  # BP4D's, as AAR's
 TABLES: dict[str, Results] = {
     "cage": Results(
         title="CAGE: 8 expressions, valence and arousal of single frames",
-        scores=("f1_macro", "ccc_valence", "ccc_arousal"),
+        scores=("f1", "f1_macro", "ccc_valence", "ccc_arousal"),  # f1: Table 6's, classes weighted by their share
         rows=(
+            Row(title="ResNet-18, not aligned", model="cage", preset="small_resnet18", settings=_WHOLE, baseline=True),
             Row(title="ResNet-18", model="cage", preset="small_resnet18", baseline=True),
             Row(title="discrete", model="cage", preset="small_discrete"),
             Row(title="combined", model="cage", preset="small_combined"),
@@ -105,7 +109,8 @@ TABLES: dict[str, Results] = {
         title="AAR: 12 action units, intensity >= 2",
         scores=("f1",),
         rows=(
-            _drr("ResNet-18", "resnet18_aud", _RESNET18, *_96_PX, "aus=1,2,4,6,7,10,12,14,15,17,23,24", baseline=True),
+            _drr("ResNet-18, not aligned", "resnet18_aud", _RESNET18, *_WHOLE, "image_size=96", _12_AUS, baseline=True),
+            _drr("ResNet-18", "resnet18_aud", _RESNET18, *_96_PX, _12_AUS, baseline=True),
             Row(title="B-Net", model="aar", preset="small_b_net"),
             Row(title="BW-Net", model="aar", preset="small_bw_net"),
             Row(title="AAR", model="aar", preset="small"),
@@ -256,47 +261,47 @@ def scores_of(work: Work, row: Row, seeds: Sequence[int]) -> list[dict[str, Any]
     return [json.loads(file.read_bytes()) for file in files] if all(file.is_file() for file in files) else None
 
 
-def table(work: Work, results: Results, seeds: Sequence[int]) -> str:
-    """The table in Markdown, as far as its rows are trained."""
-    found = {row.title: scores_of(work, row, seeds) for row in results.rows}
-    known = {title: each for title, each in found.items() if each}
-    if not known:
-        return f"### {results.title}\n\nnothing trained yet\n"
-    first = results.scores[0]
-    rivals = [score for row in results.rows if row.baseline for score in _values(known.get(row.title), first)]
-    lines = [f"### {results.title}", "", "| | " + " | ".join(results.scores) + " | beats prior and ResNet-18 |"]
-    lines.append("|---|" + "---|" * len(results.scores) + "---|")
-    priors = {name: _values([one for each in known.values() for one in each], name, "prior") for name in results.scores}
-    lines.append("| prior | " + " | ".join(_shown(priors[name]) for name in results.scores) + " | |")
-    for row in (row for row in results.rows if not row.hidden):
-        each = known.get(row.title)
-        cells = [_shown(_values(each, name)) for name in results.scores]
-        ours = _values(each, first)
-        judged = ours and not row.baseline and priors[first] and (rivals or not any(r.baseline for r in results.rows))
-        beats = ("yes" if min(ours) > max([*rivals, *priors[first]]) else "no") if judged else ""
-        lines.append(f"| {row.title} | " + " | ".join(cells) + f" | {beats} |")
+def summary(work: Work, results: Results, seeds: Sequence[int]) -> dict[str, Any] | None:
+    """A table as far as its rows are trained, each score as mean, lowest and highest of the seeds; None where none is."""
+    found = {row.title: scores_of(work, row, seeds) for row in results.rows if not row.hidden}
+    every = [one for each in found.values() for one in each or ()]
+    if not every:
+        return None
+    rows = [
+        {
+            "title": row.title, "model": row.model, "preset": row.preset, "settings": list(row.settings),
+            "start": row.start, "baseline": row.baseline,
+            "scores": {score: _rounded(_values(found[row.title], score)) for score in results.scores},
+        }
+        for row in results.rows
+        if found.get(row.title)
+    ]  # fmt: skip
+    prior = {score: _rounded(_values(every, score, "prior")) for score in results.scores}
+    return {"title": results.title, "scores": list(results.scores), "seeds": list(seeds), "prior": prior, "rows": rows}
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """A table of `summary` in Markdown: the scores, and by the first of them what a row beats, its worst seed the other's
+    best."""
+    names = found["scores"]
+    first = names[0]
+    rivals = [("prior", found["prior"])] + [(row["title"], row["scores"]) for row in found["rows"] if row["baseline"]]
+    lines = [f"| {found['title']} | {' | '.join(names)} | beats |", "|---|" + "---|" * (len(names) + 1)]
+    lines.append(f"| prior | {' | '.join(shown(found['prior'][name]) for name in names)} | |")
+    for row in found["rows"]:
+        ours = row["scores"]
+        beaten = [
+            title for title, theirs in rivals if ours[first] and theirs[first] and ours[first][1] > theirs[first][2]
+        ]
+        beats = "" if row["baseline"] else ", ".join(beaten) or "none"
+        lines.append(f"| {row['title']} | {' | '.join(shown(ours[name]) for name in names)} | {beats} |")
     return "\n".join(lines) + "\n"
 
 
-def record(work: Work, tables: Mapping[str, Results], seeds: Sequence[int], path: Path) -> None:
-    """What the tables show, as far as it is trained, into a JSON file; what that holds of other tables stays."""
+def record(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """The tables of `summary` into a JSON file; what that holds of other tables stays."""
     whole = json.loads(path.read_bytes()) if path.is_file() else {}
-    for name, results in tables.items():
-        found = {row.title: scores_of(work, row, seeds) for row in results.rows if not row.hidden}
-        rows = [
-            {
-                "title": row.title, "model": row.model, "preset": row.preset, "settings": list(row.settings),
-                "start": row.start, "baseline": row.baseline,
-                "scores": {score: _rounded(_values(found[row.title], score)) for score in results.scores},
-            }
-            for row in results.rows
-            if found.get(row.title)
-        ]  # fmt: skip
-        if rows:
-            every = [one for each in found.values() for one in each or ()]
-            prior = {score: _rounded(_values(every, score, "prior")) for score in results.scores}
-            whole[name] = {"title": results.title, "seeds": list(seeds), "prior": prior, "rows": rows}
-    path.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
+    path.write_text(json.dumps(whole | found, indent=1, sort_keys=True) + "\n")
 
 
 def _rounded(values: Sequence[float]) -> list[float]:
@@ -308,12 +313,12 @@ def _values(each: Sequence[Mapping[str, Any]] | None, name: str, part: str = "sc
     return [one[part][name] for one in each or () if one[part].get(name) is not None]
 
 
-def _shown(values: Sequence[float]) -> str:
-    if not values:
+def shown(score: Sequence[float]) -> str:
+    """The mean, and the lowest and highest where they differ; a dash where nothing was measured."""
+    if not score:
         return "-"
-    if min(values) == max(values):
-        return f"{values[0]:.3f}"
-    return f"{statistics.fmean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+    mean, lowest, highest = score
+    return f"{mean:.3f}" if lowest == highest else f"{mean:.3f} ({lowest:.3f} to {highest:.3f})"
 
 
 def main() -> None:
@@ -335,10 +340,11 @@ def main() -> None:
         for spoken in sorted({row.spoken for results in tables.values() for row in results.rows}):
             _import(given.faces, given.out, spoken)
         _train_all(work, [*tables.values()], given.seeds, given.jobs)
-    for results in tables.values():
-        print(table(work, results, given.seeds))
+    found = {name: summary(work, results, given.seeds) for name, results in tables.items()}
+    for name, one in found.items():
+        print(table(one) if one else f"{name}: nothing trained yet\n")
     if given.record:
-        record(work, tables, given.seeds, given.record)
+        record({name: one for name, one in found.items() if one}, given.record)
 
 
 def _import(faces: Path, out: Path, spoken: bool) -> None:

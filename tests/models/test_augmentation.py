@@ -55,6 +55,27 @@ def test_each_picture_has_draws_of_its_own_and_the_same_seed_the_same():
     assert all(not torch.equal(first[0], first[b]) for b in range(1, 6))
 
 
+@pytest.mark.parametrize(
+    ("setting", "more", "share"),
+    [
+        ("hue", 0.1, (0.9, 1)),
+        ("p_perspective", 1.0, (0.9, 1)),
+        ("p_erase", 1.0, (0.9, 1)),
+        ("p_erase", 0.25, (0.1, 0.4)),
+    ],
+)
+def test_a_list_can_be_gentler(setting, more, share):
+    torch.manual_seed(0)
+    frames = torch.nn.functional.interpolate(torch.rand(64, 3, 4, 4), (32, 32), mode="bicubic").clamp(0, 1)
+    settings = {"hue": 0.0, "p_perspective": 0.0, "p_erase": 0.0}
+    gentle, other = (
+        augmentation.prepare(frames, torch.Generator().manual_seed(3), **{**settings, setting: value})
+        for value in (0.0, more)
+    )
+    changed = (gentle != other).flatten(1).any(1).float().mean()
+    assert share[0] <= float(changed) <= share[1]
+
+
 def test_half_of_the_pictures_lose_a_rectangle_of_two_to_twenty_percent():
     num = 400
     draw = augmentation._Draws(torch.Generator().manual_seed(0), num, torch.device("cpu"))

@@ -1,5 +1,7 @@
 """CAGE: sizes, equations, and what AffectNet-7 leaves out."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -102,6 +104,17 @@ def test_affectnet7_leaves_out_all_of_a_picture_with_contempt():
     assert batch["affect_mask_BD"].tolist() == [[True, True], [True, True], [False, False], [True, True]]
 
 
+@pytest.mark.parametrize("setting", [{"hue": 0.0}, {"p_perspective": 0.0}, {"p_erase": 0.0}])
+def test_the_list_is_drawn_as_set(setting):
+    config, given = cage.PRESETS["tiny"], items()
+    given["frames"] = torch.randint(256, given["frames"].shape, dtype=torch.uint8)
+    drawn = [
+        cage.prepare(given, one, torch.Generator().manual_seed(1))["image_BCHW"]
+        for one in (config, config, replace(config, **setting))
+    ]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
 def test_prepare_normalises_as_imagenet_does():
     given = items()
     image = cage.prepare(given, cage.PRESETS["tiny"])["image_BCHW"]
@@ -142,5 +155,7 @@ def test_a_setting_that_does_not_fit_is_an_error():
         cage.Config(class_weights=(1.0, 2.0))
     with pytest.raises(ValueError, match="no encoder"):
         cage.build(cage.Config(encoder="resnet", weights=None))
+    with pytest.raises(ValueError, match=r"p_erase=1.5; expected 0 to 1"):
+        cage.Config(p_erase=1.5)
     with pytest.raises(ValueError, match="maxvit_t takes pictures of 224 px, not 96"):
         cage.build(cage.Config(image_size=96, weights=None))

@@ -61,3 +61,15 @@ def test_a_result_stands_in_its_row():
     }  # fmt: skip
     assert [*models_page.ours("drr", "small_um", results)] == ["delay_s=1: f1 0.500 (0.400 to 0.600), prior 0.200"]
     assert not [*models_page.ours("drr", "small_mm", results)]
+
+
+def test_a_row_beats_what_its_worst_seed_is_above():
+    rows = [
+        {"title": "plain", "baseline": True, "scores": {"f1": [0.4, 0.3, 0.5]}},
+        {"title": "better", "baseline": False, "scores": {"f1": [0.55, 0.51, 0.6]}},
+        {"title": "mixed", "baseline": False, "scores": {"f1": [0.6, 0.5, 0.7]}},
+        {"title": "nothing", "baseline": False, "scores": {"f1": [0.2, 0.2, 0.2]}},
+    ]
+    found = models_page.table({"title": "t", "scores": ["f1"], "prior": {"f1": [0.2, 0.2, 0.2]}, "rows": rows})
+    beaten = {line.split(" | ")[0].strip("| "): line.split("|")[-2].strip() for line in found.splitlines()[2:]}
+    assert beaten == {"prior": "", "plain": "", "better": "prior, plain", "mixed": "prior", "nothing": "none"}
