@@ -1,12 +1,17 @@
-"""What every command of this package offers alike: `--version`, `--log-level`, `-q`, and its exit codes."""
+"""What every command of this package offers alike: `--version`, `--log-level`, `-q`, its exit codes, and how it refuses."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 EXIT_FAILED, EXIT_REFUSED = 1, 2
+console = Console(highlight=False, markup=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def _version(value: bool) -> None:
@@ -26,3 +31,19 @@ def set_log_level(name: str) -> None:
     if name not in levels:
         raise typer.BadParameter(f"{name!r} is no log level; expected one of {', '.join(levels)}")
     logging.basicConfig(level=name.upper(), format="%(levelname)s %(name)s: %(message)s")
+
+
+def make_app() -> typer.Typer:
+    """A command that shows a user no traceback of its own making."""
+    return typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+
+
+@contextmanager
+def refusals(*also: type[Exception]) -> Iterator[None]:
+    """What a user can mend, an OSError, a ValueError or one of `also`, becomes one line and exit code 2."""
+    mended: tuple[type[Exception], ...] = (OSError, ValueError, *also)
+    try:
+        yield
+    except mended as error:
+        errors.print(f"error: {error}")
+        raise typer.Exit(EXIT_REFUSED) from None

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from reactionnet_datasets.card import card, gather
 from reactionnet_datasets.catalog import manifest_of
-from reactionnet_datasets.command import EXIT_REFUSED, LogLevel, Quiet, Version, set_log_level
+from reactionnet_datasets.command import LogLevel, Quiet, Version, console, make_app, refusals, set_log_level
 from reactionnet_datasets.croissant import croissant
 from reactionnet_datasets.export_parquet import Part, export_parquet
 from reactionnet_datasets.shards import TEMPORARY, file_sha256, write_atomic
@@ -65,9 +64,7 @@ def _configs(parts: list[Part]) -> dict[str, list[str]]:
     return configs
 
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-console = Console(highlight=False, markup=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+app = make_app()
 
 
 @app.command()
@@ -81,7 +78,7 @@ def run(
 ) -> None:
     """Write Parquet files that Hugging Face opens, Croissant metadata and a data set card."""
     set_log_level(log_level)
-    try:
+    with refusals():
         if card_only:
             write_atomic(folder / CARD, write_card(dataset).encode())
             told = f"card in {folder / CARD}"
@@ -89,9 +86,6 @@ def run(
             parts = export(dataset, folder)
             frames = sum(part.rows for part in parts if part.config == "frames")
             told = f"{frames:,} frames in {len(parts)} files in {folder}"
-    except (OSError, ValueError) as error:
-        errors.print(f"error: {error}")
-        raise typer.Exit(EXIT_REFUSED) from None
     if not quiet:
         console.print(told)
 

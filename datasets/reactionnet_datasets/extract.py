@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from reactionnet_datasets.catalog import Catalog, Source, open_catalog
-from reactionnet_datasets.command import EXIT_REFUSED, LogLevel, Quiet, Version, set_log_level
+from reactionnet_datasets.command import LogLevel, Quiet, Version, console, make_app, refusals, set_log_level
 from reactionnet_datasets.records import check_name
 from reactionnet_datasets.shards import BLOCK, write_atomic
 from reactionnet_datasets.storage import ShardError, open_storage
@@ -50,9 +49,7 @@ def _nearest(catalog: Catalog, key: str) -> str:
     return f"; its first is {catalog.keys[0]!r}"
 
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-console = Console(highlight=False, markup=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+app = make_app()
 
 
 @app.command()
@@ -66,11 +63,8 @@ def run(
 ) -> None:
     """Write the original bytes of one record: pictures, sound, arrays and json."""
     set_log_level(log_level)
-    try:
+    with refusals():
         files = extract(dataset, key, folder)
-    except (OSError, ValueError) as error:
-        errors.print(f"error: {error}")
-        raise typer.Exit(EXIT_REFUSED) from None
     if not quiet:
         console.print(f"{len(files)} files in {folder}")
 

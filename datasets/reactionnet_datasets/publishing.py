@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from reactionnet_datasets.command import EXIT_REFUSED, LogLevel, Quiet, Version, set_log_level
+from reactionnet_datasets.command import LogLevel, Quiet, Version, console, make_app, refusals, set_log_level
 from reactionnet_datasets.listing import digests_of, remove_unlisted
 from reactionnet_datasets.shards import MANIFEST, TEMPORARY, file_sha256, read_manifest, write_atomic, write_manifest
 from reactionnet_datasets.splits import LOCK
@@ -99,9 +98,7 @@ def _copy(source: Place, target: Place, sha256: str) -> None:
             temporary.unlink(missing_ok=True)
 
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-console = Console(highlight=False, markup=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+app = make_app()
 
 
 @app.command()
@@ -114,11 +111,8 @@ def run(
 ) -> None:
     """Make a validated data set the one that readers see, in one step; a second run does nothing."""
     set_log_level(log_level)
-    try:
+    with refusals(RuntimeError):
         done = publish(as_place(candidate), as_place(dataset))
-    except (OSError, ValueError, RuntimeError) as error:
-        errors.print(f"error: {error}")
-        raise typer.Exit(EXIT_REFUSED) from None
     if not quiet:
         console.print(f"{dataset}: {done.copied} files copied, {done.kept} were there; {MANIFEST} {done.sha256[:12]}")
 

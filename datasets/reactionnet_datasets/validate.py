@@ -21,10 +21,19 @@ import pyarrow as pa
 import simplejpeg
 import typer
 from PIL import Image
-from rich.console import Console
 
 from reactionnet_datasets.arrays import from_npy
-from reactionnet_datasets.command import EXIT_FAILED, EXIT_REFUSED, LogLevel, Quiet, Version, set_log_level
+from reactionnet_datasets.command import (
+    EXIT_FAILED,
+    LogLevel,
+    Quiet,
+    Version,
+    console,
+    errors,
+    make_app,
+    refusals,
+    set_log_level,
+)
 from reactionnet_datasets.labels import fault_of
 from reactionnet_datasets.protocols import load_protocol, protocol_names
 from reactionnet_datasets.sample import CHUNK_FRAMES, Chunk
@@ -372,9 +381,7 @@ def _spelled(values: Iterable[Any]) -> str:
     return ", ".join(map(str, ordered[:5])) + (f" and {len(ordered) - 5} more" if len(ordered) > 5 else "")
 
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-console = Console(highlight=False, markup=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+app = make_app()
 
 
 @app.command()
@@ -391,11 +398,8 @@ def check(
     Exit code 0 where nothing is wrong, 1 where something is, 2 where there is no data set.
     """
     set_log_level(log_level)
-    try:
+    with refusals():
         report = validate(as_place(dataset), decode=not no_decode)
-    except (OSError, ValueError) as error:
-        errors.print(f"error: {error}")
-        raise typer.Exit(EXIT_REFUSED) from None
     for fault in report.faults[:max_faults]:
         errors.print(str(fault))
     if len(report.faults) > max_faults:

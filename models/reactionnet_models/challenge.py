@@ -13,9 +13,8 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from rich.console import Console
 
-from reactionnet_datasets.command import EXIT_REFUSED, LogLevel, Quiet, Version, set_log_level
+from reactionnet_datasets.command import LogLevel, Quiet, Version, console, make_app, refusals, set_log_level
 from reactionnet_models import abaw6
 from reactionnet_models import data as data_of
 from reactionnet_models.data import Data
@@ -24,9 +23,7 @@ from reactionnet_models.pretrained import Loaded, from_pretrained, recipe_of
 from reactionnet_models.smoothing import SIGMAS, fill_faceless, smooth, tune_sigma, vote
 from reactionnet_models.submission import frame_name, read_template, write_submission
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-console = Console(highlight=False, markup=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+app = make_app()
 _LABELS = ("au_BTM", "au_mask_BTM", "class_BT", "affect_BTD", "affect_mask_BTD")
 
 
@@ -127,7 +124,7 @@ def run(
 ) -> None:  # fmt: skip
     """Write one submission file of several models' votes."""
     set_log_level(log_level)
-    try:
+    with refusals():
         models = [from_pretrained(one) for one in runs]
         task = models[0].config.task
         if any((one.module, one.config.task) != (abaw6, task) for one in models) or task == "pretrain":
@@ -136,9 +133,6 @@ def run(
         if tune != "none" and task != "emi":
             sigma, scores = choose_sigma(models, data, tune, device)
         num = submit(models, data, split, out, 0.0 if task == "emi" else sigma, template, device)
-    except (OSError, ValueError) as error:
-        errors.print(f"error: {error}")
-        raise typer.Exit(EXIT_REFUSED) from None
     if not quiet:
         for value, score in scores.items():
             console.print(f"sigma {value:g}: {score:.4f} on {tune}{'  <- chosen' if value == sigma else ''}")

@@ -15,11 +15,10 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from reactionnet_datasets.command import EXIT_REFUSED, LogLevel, Quiet, Version, set_log_level
+from reactionnet_datasets.command import LogLevel, Quiet, Version, console, make_app, refusals, set_log_level
 from reactionnet_datasets.shards import write_atomic
 from reactionnet_models import data as data_of
 from reactionnet_models import figures
@@ -30,9 +29,7 @@ from reactionnet_models.pretrained import Loaded, from_pretrained, recipe_of
 from reactionnet_models.recipe import Recipe
 from reactionnet_models.settings import apply_settings
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-console = Console(highlight=False, markup=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+app = make_app()
 
 
 @torch.no_grad()
@@ -106,11 +103,8 @@ def run(
 ) -> None:  # fmt: skip
     """Print the paper's table beside ours; write evaluation.json and pictures."""
     set_log_level(log_level)
-    try:
+    with refusals():
         _evaluate(runs, data, split, settings or [], fold, out, device, quiet)
-    except (OSError, ValueError) as error:
-        errors.print(f"error: {error}")
-        raise typer.Exit(EXIT_REFUSED) from None
 
 
 def _evaluate(

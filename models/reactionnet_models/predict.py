@@ -22,9 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import typer
-from rich.console import Console
 
-from reactionnet_datasets.command import EXIT_REFUSED, LogLevel, Quiet, Version, set_log_level
+from reactionnet_datasets.command import LogLevel, Quiet, Version, console, make_app, refusals, set_log_level
 from reactionnet_models import data as data_of
 from reactionnet_models import figures
 from reactionnet_models.data import Data
@@ -32,9 +31,7 @@ from reactionnet_models.features import to_device
 from reactionnet_models.pretrained import Loaded, from_pretrained, recipe_of
 
 LICENSE = "LicenseRef-prediction-only"
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-console = Console(highlight=False, markup=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+app = make_app()
 
 
 @torch.no_grad()
@@ -101,7 +98,7 @@ def run(
 ) -> None:  # fmt: skip
     """Write predictions.parquet, a picture a clip and, of models that attend, faces with their attention."""
     set_log_level(log_level)
-    try:
+    with refusals():
         loaded = from_pretrained(model)
         with tempfile.TemporaryDirectory() as scratch:
             shards = shards_of(
@@ -113,9 +110,6 @@ def run(
             table = predict(loaded, shards, split, device=device, batch_size=one_by_one, look=faces)
         pq.write_table(table, out / "predictions.parquet")
         drawn = draw(table, out, most_pictures)
-    except (OSError, ValueError) as error:
-        errors.print(f"error: {error}")
-        raise typer.Exit(EXIT_REFUSED) from None
     if not quiet:
         also = f", {faces.drawn} faces with attention" if faces.drawn else ""
         console.print(f"{table.num_rows} frames in {out / 'predictions.parquet'}, {drawn} pictures{also}")

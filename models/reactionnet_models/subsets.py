@@ -12,11 +12,10 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from rich.console import Console
 from torch import Tensor
 
 from reactionnet_datasets import Augment, ShardDataset
-from reactionnet_datasets.command import EXIT_REFUSED, LogLevel, Quiet, Version, set_log_level
+from reactionnet_datasets.command import LogLevel, Quiet, Version, console, make_app, refusals, set_log_level
 from reactionnet_datasets.shards import write_atomic
 from reactionnet_datasets.torchvision_on_cpu import ensure
 from reactionnet_models.captions import CLIP
@@ -25,9 +24,7 @@ from reactionnet_models.smoothing import partition_by_scene
 # CLIP's own, as published with its weights
 CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 BINS = 4  # of each colour
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-console = Console(highlight=False, markup=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+app = make_app()
 
 
 def colours(frames_TCHW: Tensor) -> Tensor:
@@ -87,7 +84,7 @@ def run(
 ) -> None:
     """Divide videos by what their background looks like."""
     set_log_level(log_level)
-    try:
+    with refusals():
         scenes = embed_videos(shards, encoder, split)
         videos = sorted(scenes)
         subset_S = partition_by_scene(np.stack([scenes[video] for video in videos]), num, seed)
@@ -97,9 +94,6 @@ def run(
             write_atomic(out / f"subset{place + 1}.txt", "".join(f"{video}\n" for video in chosen).encode())
             if not quiet:
                 console.print(f"{out / f'subset{place + 1}.txt'}: {len(chosen)} videos")
-    except (OSError, ValueError) as error:
-        errors.print(f"error: {error}")
-        raise typer.Exit(EXIT_REFUSED) from None
 
 
 def main() -> None:

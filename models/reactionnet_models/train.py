@@ -11,16 +11,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from reactionnet_datasets.command import EXIT_REFUSED, LogLevel, Quiet, Version, set_log_level
+from reactionnet_datasets.command import LogLevel, Quiet, Version, console, errors, make_app, refusals, set_log_level
 from reactionnet_models.catalogue import all_presets, describe, load_model_module, preset_of
 
 if TYPE_CHECKING:
     from reactionnet_models.data import Data
 
 EXIT_INTERRUPTED = 130
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-console = Console(highlight=False, markup=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+app = make_app()
 
 
 @app.command()
@@ -52,14 +50,12 @@ def run(
         show_list(json_)
         return
     try:
-        given = (val, videos, init, seed, precision, devices, checkpoint_steps, max_steps or -1, quiet)
-        if sweep:
-            _sweep(sweep, model, preset, data, fold, out, settings or [], given)
-        else:
-            _train(model, preset, data, fold, out, settings or [], *given)
-    except (OSError, ValueError) as error:
-        errors.print(f"error: {error}")
-        raise typer.Exit(EXIT_REFUSED) from None
+        with refusals():
+            given = (val, videos, init, seed, precision, devices, checkpoint_steps, max_steps or -1, quiet)
+            if sweep:
+                _sweep(sweep, model, preset, data, fold, out, settings or [], given)
+            else:
+                _train(model, preset, data, fold, out, settings or [], *given)
     except KeyboardInterrupt:
         errors.print("interrupted; the same command goes on")
         raise typer.Exit(EXIT_INTERRUPTED) from None
