@@ -39,11 +39,10 @@ def make_app() -> typer.Typer:
 
 
 @contextmanager
-def refusals(*also: type[Exception]) -> Iterator[None]:
-    """What a user can mend, an OSError, a ValueError or one of `also`, becomes one line and exit code 2."""
-    mended: tuple[type[Exception], ...] = (OSError, ValueError, *also)
+def refusals() -> Iterator[None]:
+    """What a user can mend, an OSError or a ValueError, becomes one line and exit code 2."""
     try:
         yield
-    except mended as error:
+    except (OSError, ValueError) as error:
         errors.print(f"error: {error}")
         raise typer.Exit(EXIT_REFUSED) from None

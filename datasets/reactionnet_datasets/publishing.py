@@ -39,7 +39,7 @@ def publish(candidate: Place, dataset: Place) -> Published:
     """Make `dataset` list just what `candidate` does. Readers see the old one or the new one, whole.
 
     FileNotFoundError where there is no candidate, ShardError where a file is missing or not what its manifest says,
-    RuntimeError where somebody else publishes to the same store; in each case readers go on with the old one.
+    StoreError where somebody else publishes to the same store; in each case readers go on with the old one.
     """
     if candidate.resolve() == dataset.resolve():
         raise ValueError(f"{candidate} is both the candidate and the data set; build into a folder of its own")
@@ -111,7 +111,7 @@ def run(
 ) -> None:
     """Make a validated data set the one that readers see, in one step; a second run does nothing."""
     set_log_level(log_level)
-    with refusals(RuntimeError):
+    with refusals():
         done = publish(as_place(candidate), as_place(dataset))
     if not quiet:
         console.print(f"{dataset}: {done.copied} files copied, {done.kept} were there; {MANIFEST} {done.sha256[:12]}")

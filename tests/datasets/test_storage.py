@@ -3,6 +3,7 @@
 import itertools
 import pickle
 import threading
+from types import SimpleNamespace
 
 import fsspec
 import numpy as np
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from drawn_shards import write_dataset
 from reactionnet_datasets import ShardDataset
+from reactionnet_datasets.records import Records, Wanted
 from reactionnet_datasets.storage import LocalStorage, RemoteStorage, ShardError, open_storage
 
 DATA = np.random.default_rng(0).bytes(10_000)
@@ -113,6 +115,21 @@ def test_spread_frames_are_the_same_from_mapped_files_and_from_read_ones(tmp_pat
     mapped = batches()
     monkeypatch.setattr("reactionnet_datasets.storage._half_of_memory", lambda: 0)
     assert batches() == mapped
+
+
+def test_pictures_that_lie_in_another_order_than_their_frames_are_read_apart():
+    """Other writers sort `10.jpg` before `2.jpg`."""
+    places = SimpleNamespace(
+        starts=[4096, 0, 2048, 1 << 20], ends=[5000, 900, 3000, (1 << 20) + 9], names=[b"a", b"b", b"c", b"d"]
+    )
+    for joins, runs in ((2048, [(4096, 904), (0, 3000), (1 << 20, 9)]), (1 << 40, [(4096, 904), (0, (1 << 20) + 9)])):
+        storage = SimpleNamespace(joins=lambda path, joins=joins: joins)
+        records = Records(SimpleNamespace(shards=[SimpleNamespace(path="a.tar")], storage=storage), Wanted())
+        parsed = SimpleNamespace(pictures={"reaction": places}, shard=0, num=4)
+        found = records.runs(parsed, "reaction", slice(None))
+        assert [(run.start, run.num_bytes) for run in found] == runs
+        members = [(run.start + first, run.start + last, name) for run in found for first, last, name in run.members]
+        assert members == list(zip(places.starts, places.ends, places.names, strict=True))
 
 
 def test_urls_and_folders_are_told_apart(tmp_path):
