@@ -67,7 +67,8 @@ class Recipe:
 
     `labels` are targets and their rules as `ShardDataset` takes them; `published` are the paper's numbers by the names
     that `metrics` gives ours; `table_row` says where they stand. `start` names a preset that training starts from.
-    `test_split` is what the paper reports: some report the official validation set.
+    `test_split` is what the paper reports: some report the official validation set. With `keep_last` validation is watched
+    and chooses no epoch, unless a user names a split for it.
     """
 
     task: str
@@ -76,6 +77,7 @@ class Recipe:
     stages: tuple[Stage, ...]
     monitor: str
     higher_is_better: bool
+    keep_last: bool = False
     protocol: str = ""
     test_split: str = "test"
     split_task: str = ""

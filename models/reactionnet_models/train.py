@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,6 +82,8 @@ def _train(  # type: ignore[no-untyped-def]
     where = Data(root=data, fold=fold, protocol=recipe.protocol, task=recipe.split_task)
     if val == "auto":
         val = judging_split(where)
+    else:  # a split that the user names chooses
+        recipe = replace(recipe, keep_last=False)
     suffix = f"-fold{fold}" if fold is not None else ""
     job = Job(
         module=module, preset=preset, config=config, recipe=recipe, data=where,

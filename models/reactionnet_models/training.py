@@ -47,7 +47,8 @@ LIBRARIES = ("reactionnet", "torch", "torchvision", "lightning", "torchmetrics",
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Everything that a run is made from. `val` names the split that chooses the best epoch; empty: the last is kept."""
+    """Everything that a run is made from. `val` names the split that chooses the best epoch, or is watched where the recipe
+    keeps the last; empty: nothing is validated and the last is kept."""
 
     module: ModuleType
     preset: str
@@ -68,6 +69,10 @@ class Job:
     @property
     def model_name(self) -> str:
         return self.module.__name__.rpartition(".")[2]
+
+    @property
+    def chooses(self) -> bool:
+        return bool(self.val) and not self.recipe.keep_last
 
     def described(self) -> dict[str, Any]:
         """What has to be the same for a run to go on."""
@@ -272,7 +277,7 @@ def train(job: Job) -> dict[str, Any]:
     save_pretrained(model, job.module, config, job.out / "model", preset=job.preset, details={**facts, "rates": rates})
     summary = {
         **job.described(), "data_digest": digest, "rates": rates, "waiting_for_data": waited,
-        "last_epoch": scores, "chosen_by": f"best {job.recipe.monitor} on {job.val}" if job.val else "the last epoch",
+        "last_epoch": scores, "chosen_by": f"best {job.recipe.monitor} on {job.val}" if job.chooses else "the last epoch",
         "epochs": len(rows), "seconds": round(time.perf_counter() - started, 1),
     }  # fmt: skip
     write_atomic(job.out / SUMMARY, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
@@ -335,7 +340,7 @@ def _train_stage(job: Job, config: Any, model: nn.Module, stage: Stage, subset: 
         last,
         ModelCheckpoint(folder, filename="end", enable_version_counter=False, save_on_train_epoch_end=True),
     ]
-    if val_loader is not None:
+    if job.chooses:
         checkpoints.append(
             ModelCheckpoint(
                 folder, filename="best", monitor=f"val/{job.recipe.monitor}", enable_version_counter=False,
@@ -349,7 +354,7 @@ def _train_stage(job: Job, config: Any, model: nn.Module, stage: Stage, subset: 
     if trainer.interrupted:
         raise KeyboardInterrupt
     waiting = train_loader.waited_s / max(time.perf_counter() - began, 1e-9)
-    chosen = "best.ckpt" if val_loader is not None else "end.ckpt"
+    chosen = "best.ckpt" if job.chooses else "end.ckpt"
     _load_part(net, folder / chosen)
     write_atomic(folder / "done.json", json.dumps({"chosen": chosen, "waiting": round(waiting, 4)}).encode())
     return round(waiting, 4)

@@ -188,6 +188,39 @@ def test_prediction_takes_a_folder_of_pictures_of_any_size(straight, shards, tmp
     assert len(list((tmp_path / "out").glob("*.png"))) == 2
 
 
+def test_a_recipe_may_keep_the_last_epoch_and_only_watch_the_others(shards, tmp_path):
+    watched = job(cage, "tiny_discrete", shards, tmp_path / "watched", checkpoint_steps=100)
+    watched = replace(watched, recipe=replace(watched.recipe, keep_last=True))
+    assert run_job(watched)["chosen_by"] == "the last epoch"
+    assert all("val_f1" in row for row in read_history(watched.out))
+    assert not list(watched.out.rglob("best.ckpt"))
+    blind = run_job(job(cage, "tiny_discrete", shards, tmp_path / "blind", val="", checkpoint_steps=100))
+    assert blind["chosen_by"] == "the last epoch"
+    assert all(torch.equal(value, weights(watched.out)[name]) for name, value in weights(tmp_path / "blind").items())
+
+
+@pytest.mark.parametrize(("given", "told"), [([], "the last epoch"), (["--val", "val"], "best f1 on val")])
+def test_a_split_that_is_named_chooses(shards, tmp_path, monkeypatch, given, told):
+    monkeypatch.setitem(
+        cage.RECIPES, "tiny", replace(cage.RECIPES["tiny"], keep_last=True, monitor="f1", higher_is_better=True)
+    )
+    command = [
+        "cage",
+        "tiny",
+        "--data",
+        str(shards),
+        "--out",
+        str(tmp_path / "run"),
+        "--set",
+        "all.epochs=1",
+        "-q",
+        *given,
+    ]
+    result = CliRunner().invoke(train.app, command)
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "run" / "summary.json").read_bytes())["chosen_by"] == told
+
+
 @pytest.mark.slow
 def test_prediction_takes_a_video(straight, shared, tmp_path):
     video = shared / "reaction_videos" / "pub02_pip_bottom_right.mp4"
