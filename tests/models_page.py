@@ -64,7 +64,7 @@ def ours(model: str, preset: str, results: Mapping[str, Any]) -> Iterator[str]:
             if (row["model"], row["preset"]) == (model, preset):
                 what = ", ".join([*row["settings"], *([f"from {row['start']}"] if row["start"] else [])])
                 scores = [
-                    f"{name} {shown(score)}, prior {found['prior'][name][0]:.3f}"
+                    f"{name} {shown(score)}, prior {shown(found['prior'][name])}"
                     for name, score in row["scores"].items()
                     if score
                 ]

@@ -317,7 +317,7 @@ def shown(score: Sequence[float]) -> str:
     """The mean, and the lowest and highest where they differ; a dash where nothing was measured."""
     if not score:
         return "-"
-    mean, lowest, highest = score
+    mean, lowest, highest = (round(value, 3) + 0.0 for value in score)  # + 0.0: no minus before a zero
     return f"{mean:.3f}" if lowest == highest else f"{mean:.3f} ({lowest:.3f} to {highest:.3f})"
 
 
