@@ -369,9 +369,8 @@ _AFFECTNET = [(num, encoder, task) for num in (8, 7) for encoder in ENCODERS for
 _EMOTIC = Config(
     classes="emotic26", multi_label=True, class_weights="inverse", dimensions=("valence", "arousal", "dominance"), box=True
 )  # fmt: skip
-# 96 px from 112, for two cores, where of the encoders that start from nothing ResNet-18 learns most in a few minutes. With
-# all of the augmentation list expressions alone are hardly learned in so few steps: a gentler one. `small_resnet18` is the
-# plain net that the others are compared with: the same without a list.
+# 96 px from 112, for two cores, where of the encoders that start from nothing ResNet-18 learned most in a few minutes, with a
+# gentler list than the paper's. `small_resnet18` is the plain net that the others are compared with: the same without a list.
 _SMALL = {
     f"small_{name}": Config(
         encoder="resnet18", weights=None, image_size=96, resize=112, aligned=112, task=task, augment=augment, hue=0.0,
