@@ -26,21 +26,27 @@ DONE = "done.json"
 @torch.no_grad()
 def cache_features(
     parts: nn.ModuleList, module: ModuleType, config: Any, dataset: ShardDataset, folder: Path, *,
-    views: int, seed: int, device: torch.device, made_from: Mapping[str, Any],
+    views: int, seed: int, device: torch.device, precision: str, made_from: Mapping[str, Any],
 ) -> None:  # fmt: skip
-    """Run `parts` over a data set once a view. Does nothing where the same was done before."""
-    if (folder / DONE).is_file() and json.loads((folder / DONE).read_bytes()) == dict(made_from):
+    """Run `parts` over a data set once a view, in mixed precision where `precision` (Lightning's names) is one. Does nothing
+    where the same was done before."""
+    made_from = {**made_from, "precision": precision}
+    if (folder / DONE).is_file() and json.loads((folder / DONE).read_bytes()) == made_from:
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DONE).unlink(missing_ok=True)
     parts = parts.to(device).eval()
+    half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
     for view in range(1 + views):
         dataset.set_epoch(0)
         random = None if view == 0 else torch.Generator().manual_seed(seed * 1000 + view)
         arrays: dict[str, list[np.ndarray]] = {}
         for items in dataset:
             batch = module.prepare(to_device(items, device), config, random)
-            found = {name: value for part in parts for name, value in part(batch).items() if name in module.FEATURES}
+            with torch.autocast(device.type, dtype=half, enabled=half is not None):
+                found = {
+                    name: value for part in parts for name, value in part(batch).items() if name in module.FEATURES
+                }
             found |= {name: batch[name] for name in module.KEPT if name in batch and view == 0}
             for name, value in found.items():
                 exact = value.float() if value.is_floating_point() else value
@@ -48,7 +54,7 @@ def cache_features(
         for name, chunks in arrays.items():
             file = f"{name}_{view}.npy" if name in module.FEATURES else f"{name}.npy"
             np.save(folder / file, np.concatenate(chunks))
-    write_atomic(folder / DONE, json.dumps(dict(made_from), sort_keys=True).encode())
+    write_atomic(folder / DONE, json.dumps(made_from, sort_keys=True).encode())
 
 
 class FeatureLoader:

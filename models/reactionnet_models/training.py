@@ -71,6 +71,13 @@ class Job:
         return self.module.__name__.rpartition(".")[2]
 
     @property
+    def lightning_precision(self) -> str:
+        """`auto` is bf16-mixed where a GPU or a processor multiplies bfloat16 by itself, which is up to twice as fast."""
+        if self.precision != "auto":
+            return self.precision
+        return "bf16-mixed" if torch.cuda.is_available() or has_bf16_instructions() else "32-true"
+
+    @property
     def chooses(self) -> bool:
         return bool(self.val) and not self.recipe.keep_last
 
@@ -85,6 +92,12 @@ class Job:
                 }
             )
         )  # fmt: skip
+
+
+def has_bf16_instructions() -> bool:
+    """Whether this processor has them; False where this torch cannot say (before 2.12)."""
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 class Step(lightning.LightningModule):
@@ -278,7 +291,7 @@ def train(job: Job) -> dict[str, Any]:
     summary = {
         **job.described(), "data_digest": digest, "rates": rates, "waiting_for_data": waited,
         "last_epoch": scores, "chosen_by": f"best {job.recipe.monitor} on {job.val}" if job.chooses else "the last epoch",
-        "epochs": len(rows), "seconds": round(time.perf_counter() - started, 1),
+        "epochs": len(rows), "precision": job.lightning_precision, "seconds": round(time.perf_counter() - started, 1),
     }  # fmt: skip
     write_atomic(job.out / SUMMARY, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
     return summary
@@ -363,9 +376,7 @@ def _train_stage(job: Job, config: Any, model: nn.Module, stage: Stage, subset: 
 def _trainer(job: Job, stage: Stage, folder: Path, callbacks: list[Any]) -> Any:
     from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-    precision: Any = job.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
+    precision: Any = job.lightning_precision
     return lightning.Trainer(
         accelerator="gpu" if torch.cuda.is_available() else "cpu",
         devices=job.devices,
@@ -406,8 +417,9 @@ def _loaders(
         views = stage.views if name == "train" else 0
         made_from = {"weights": _digest(before), "views": views, "content": dataset.state_dict()["settings"]["content"]}
         cache_features(
-            before, job.module, config, dataset, kept, views=views, seed=job.seed, device=device, made_from=made_from
-        )
+            before, job.module, config, dataset, kept, views=views, seed=job.seed, device=device,
+            precision=job.lightning_precision, made_from=made_from,
+        )  # fmt: skip
         loaders.append(
             FeatureLoader(
                 kept, job.module, batch_size=stage.batch_size, views=views, train=name == "train", seed=job.seed

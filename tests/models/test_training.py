@@ -53,7 +53,14 @@ def shards(tmp_path_factory):
 
 
 def job(module, preset, shards, out, **changed) -> Job:
-    given = {"val": "val", "checkpoint_steps": 1, "quiet": True, "config": module.PRESETS[preset], **changed}
+    given = {
+        "val": "val",
+        "checkpoint_steps": 1,
+        "quiet": True,
+        "precision": "32-true",
+        "config": module.PRESETS[preset],
+        **changed,
+    }
     recipe = replace(module.RECIPES[preset], labels=module.labels(given["config"]))
     return Job(module=module, preset=preset, recipe=recipe, data=Data(root=str(shards)), out=out, **given)
 
@@ -340,6 +347,27 @@ def test_half_precision_trains_and_keeps_whole_weights(shards, tmp_path):
     assert all(value.dtype == theirs[name].dtype and value.isfinite().all() for name, value in ours.items())
     moved = ours["head.1.weight"] - theirs["head.1.weight"]
     assert moved.any() and float(moved.abs().max()) < 0.05
+
+
+def test_features_are_made_in_the_precision_of_the_run(shards, tmp_path):
+    out = tmp_path / "run"
+    made = []
+    for precision in ("32-true", "bf16-mixed"):
+        run_job(job(aar, "tiny", shards, out / precision, precision=precision))
+        made.append(np.load(out / precision / "relation" / "features" / "val" / "feature_BTMC_0.npy"))
+    assert made[1].dtype == np.float32 and not np.array_equal(made[0], made[1])
+    assert np.array_equal(made[1], torch.from_numpy(made[1]).bfloat16().float().numpy())
+
+
+@pytest.mark.parametrize(
+    ("known", "found"), [({"avx512_bf16": True}, "bf16-mixed"), ({"amx_bf16": True}, "bf16-mixed"), ({}, "32-true")]
+)
+def test_auto_precision_is_what_the_processor_multiplies_by_itself(known, found, shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    asked = job(cage, "tiny_discrete", shards, tmp_path, precision="auto")
+    assert asked.lightning_precision == found
+    assert replace(asked, precision="32-true").lightning_precision == "32-true"
 
 
 def test_a_checkpoint_that_could_run_code_is_refused(straight, tmp_path):

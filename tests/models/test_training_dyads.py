@@ -46,7 +46,7 @@ def shards(tmp_path_factory):
 def run(module, preset, shards, out, config=None, **changed) -> dict:
     config = config or module.PRESETS[preset]
     recipe = replace(module.RECIPES[preset], labels=module.labels(config))
-    given = {"val": "val", "checkpoint_steps": 50, "quiet": True, **changed}
+    given = {"val": "val", "checkpoint_steps": 50, "quiet": True, "precision": "32-true", **changed}
     data = Data(root=str(shards))
     return run_job(Job(module=module, preset=preset, config=config, recipe=recipe, data=data, out=out, **given))
 
