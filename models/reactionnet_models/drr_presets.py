@@ -206,9 +206,9 @@ def _smaller(prefix: str, size: dict[str, Any]) -> Iterator[tuple[str, Config]]:
         yield "tiny", Config(**size)
 
 
-# As many steps of as many pictures as a static one has.
+# As many steps of as many pictures as a static one has; since a batch shows but four people, its encoder starts from there.
 _TEMPORAL: dict[str, dict[str, Any]] = {
-    "small": {"stride": 16, "batch_size": 4, "epochs": 4},
+    "small": {"stride": 16, "batch_size": 4, "epochs": 4, "learning_rate": 5e-4},
     "tiny": {"stride": 8, "batch_size": 4},
 }
 _PUBLISHED = tuple(_published_presets())
@@ -227,6 +227,7 @@ RECIPES: dict[str, Recipe] = {
             config,
             {**stage, **(_TEMPORAL[name.split("_")[0]] if config.temporal else {})},
             dataset="rendered_facs" if name.startswith("small") else "any",
+            start=name.replace("dynamic", "static") if config.temporal and name.startswith("small") else "",
         )
         for name, (config, stage) in _OTHERS.items()
     },
