@@ -353,10 +353,16 @@ def build(config: Config) -> DRR:
 
 
 def transfer(state: Mapping[str, Tensor], source: Config, config: Config) -> dict[str, Tensor]:
-    """DRR PR: the visual encoder of another DRR, all else afresh. ValueError where the encoders differ."""
+    """DRR PR: the visual encoder of another DRR, all else afresh. Dynamic from the same net without time: all but its GRU.
+
+    ValueError where the encoders differ.
+    """
     if (source.encoder, source.adapters) != (config.encoder, config.adapters):
         raise ValueError(
             f"an encoder {source.encoder} with {source.adapters} adapters cannot start {config.encoder} with "
             f"{config.adapters}"
         )
+    counted = {name: getattr(source, name) for name in ("rates_aud", "rates_fer", "rates_sc", "relations")}
+    if config.temporal and replace(config, temporal=False, **counted) == source:
+        return dict(state)
     return {name: value for name, value in state.items() if name.startswith("encoder.")}

@@ -234,6 +234,17 @@ def test_pr_takes_the_encoder_alone():
         drr.transfer(given, source, replace(config, adapters=3))
 
 
+def test_dynamic_takes_all_of_static_but_its_gru():
+    source = replace(TINY, rates_aud=(0.2, 0.3, 0.4))  # counted in training
+    config = replace(TINY, temporal=True)
+    given = drr.transfer(drr.build(source).state_dict(), source, config)
+    fresh = drr.build(config)
+    missing, unexpected = fresh.load_state_dict(given, strict=False)
+    assert missing and all("over_time" in name for name in missing) and not unexpected
+    for other in (replace(config, aus=(1, 2, 4)), replace(config, tasks=("fer",)), replace(config, delay_s=0.2)):
+        assert all(name.startswith("encoder.") for name in drr.transfer(given, source, other))
+
+
 def test_the_stimulus_is_taken_earlier_and_not_mirrored():
     told = drr.stream(replace(TINY, delay_s=0.4), train=True)
     assert told["delay_s"] == 0.4 and told["augment_stimulus"].flip == 0
