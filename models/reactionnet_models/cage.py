@@ -418,7 +418,7 @@ RECIPES: dict[str, Recipe] = {
     **{
         name: _recipe(
             config,
-            _stage(config, batch_size=32, epochs=18, learning_rate=1e-3, stride=4),
+            _stage(config, batch_size=32, epochs=12, learning_rate=1e-3, stride=4),
             dataset="rendered_facs",
             start="small_combined" if config.task == "va" else "",
             # Of so few faces the loss grows again, of too sure answers, while more and more are right; and the best epoch on
