@@ -431,7 +431,7 @@ def _recipe_of(name: str, config: Config) -> Recipe:
     if family == "small":
         # So few steps: AdamW gets further than the paper's SGD.
         attention = _attention_stage(
-            epochs=5, stride=4, optimiser="adamw", learning_rate=1e-3, weight_decay=0.01, schedule="cosine"
+            epochs=6, stride=4, optimiser="adamw", learning_rate=1e-3, weight_decay=0.01, schedule="cosine"
         )
         relation = _relation_stage(epochs=12, num_frames=12, views=1, learning_rate=0.003)
         return _recipe(config, attention, relation, dataset="rendered_facs")
