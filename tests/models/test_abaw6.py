@@ -115,6 +115,17 @@ def test_positions_differ_and_are_maes():
         torch.testing.assert_close(net.embeddings.position_embeddings.detach(), sines(4, 16))
 
 
+def test_networks_start_as_maes_do_whatever_their_width():
+    for net in (masked_autoencoder("small", 96, 16, 0.75), vit_encoder("small", 96, 16)[0]):
+        layers = [
+            layer.weight.flatten(1) for layer in net.modules() if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d)
+        ]
+        assert len(layers) > 30
+        for weight_OI in layers:
+            limit = (6 / sum(weight_OI.shape)) ** 0.5
+            assert 0.9 * limit < float(weight_OI.detach().abs().max()) <= limit
+
+
 def test_pretraining_starts_a_task():
     source = abaw6.PRESETS["tiny_pretrain"]
     given = abaw6.transfer(abaw6.build(source).state_dict(), source, TINY)
