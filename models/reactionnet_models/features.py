@@ -30,8 +30,7 @@ def cache_features(
 ) -> None:  # fmt: skip
     """Run `parts` over a data set once a view, in mixed precision where `precision` (Lightning's names) is one. Does nothing
     where the same was done before."""
-    made_from = {**made_from, "precision": precision}
-    if (folder / DONE).is_file() and json.loads((folder / DONE).read_bytes()) == made_from:
+    if (folder / DONE).is_file() and json.loads((folder / DONE).read_bytes()) == dict(made_from):
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DONE).unlink(missing_ok=True)
@@ -54,7 +53,7 @@ def cache_features(
         for name, chunks in arrays.items():
             file = f"{name}_{view}.npy" if name in module.FEATURES else f"{name}.npy"
             np.save(folder / file, np.concatenate(chunks))
-    write_atomic(folder / DONE, json.dumps(made_from, sort_keys=True).encode())
+    write_atomic(folder / DONE, json.dumps(dict(made_from), sort_keys=True).encode())
 
 
 class FeatureLoader:

@@ -415,7 +415,10 @@ def _loaders(
         kept = folder / "features" / name
         dataset = split(name, False, subset=subset if name == "train" else None)
         views = stage.views if name == "train" else 0
-        made_from = {"weights": _digest(before), "views": views, "content": dataset.state_dict()["settings"]["content"]}
+        made_from = {
+            "weights": _digest(before), "views": views, "precision": job.lightning_precision,
+            "content": dataset.state_dict()["settings"]["content"],
+        }  # fmt: skip
         cache_features(
             before, job.module, config, dataset, kept, views=views, seed=job.seed, device=device,
             precision=job.lightning_precision, made_from=made_from,

@@ -60,20 +60,21 @@ def vit_encoder(size: str, image_size: int, patch: int, weights: str | None = No
         patch_size=patch, layer_norm_eps=1e-6,
     )  # fmt: skip
     encoder = ViTModel(config, add_pooling_layer=False)
-    _start(encoder)
     positions = encoder.embeddings.position_embeddings.requires_grad_(False)  # MAE's are sines, and stay
     positions.copy_(sines(image_size // patch, width))
-    if weights not in (None, "random"):
-        try:
-            encoder.load_state_dict(_weights(str(weights)))
-        except RuntimeError as error:
-            raise ValueError(f"the weights {weights} are not those of a ViT of size {size}: {error}") from error
+    if weights in (None, "random"):
+        _start(encoder)
+        return encoder, width
+    try:
+        encoder.load_state_dict(_weights(str(weights)))
+    except RuntimeError as error:
+        raise ValueError(f"the weights {weights} are not those of a ViT of size {size}: {error}") from error
     return encoder, width
 
 
 def _start(net: nn.Module) -> None:
     """MAE's start: Xavier's uniform, of the patches' projection too. That of transformers, a deviation of 0.02 whatever the
-    width, is a fourth of it in a narrow network, which then hardly learns."""
+    width, is less than half of it in a narrow network, which then learns more slowly."""
     for module in net.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             nn.init.xavier_uniform_(module.weight.flatten(1))  # a view
