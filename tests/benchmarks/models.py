@@ -160,7 +160,8 @@ def make_cage(way: str, preset: str, batch: int, training: bool) -> Any:
     given = cage.example(config, batch)
     net: Any = model
     if way == "loop":
-        net, last = model.encoder, "classifier" if hasattr(model.encoder, "classifier") else "head"
+        net = model.encoder
+        last = next(name for name in ("classifier", "head", "fc") if hasattr(net, name))  # as torchvision calls it
         pooling = getattr(net, last) if config.encoder.startswith("maxvit") else ()  # the others pool before
         setattr(net, last, torch.nn.Sequential(*pooling, *model.head))
     run = torch.compile(net, fullgraph=True) if way == "compiled" else net
