@@ -136,11 +136,33 @@ class AttentionNetwork(nn.Module):
         attention_NMHW = x.new_zeros(0) if self.attend is None else torch.sigmoid(self.attend(x))
         x = self.conv4(x)
         if self.attend is not None:
-            x = (x.unflatten(1, (self.num, self.width)) * attention_NMHW[:, :, None]).flatten(1, 2)
+            x = _Gate.apply(x.unflatten(1, (self.num, self.width)), attention_NMHW[:, :, None]).flatten(1, 2)
         x = self.conv5(torch.relu_(self.bn4(x)))
         if self.bn5 is not None:
             x = torch.relu_(self.bn5(x))
-        return attention_NMHW, x.mean((2, 3)).unflatten(1, (self.num, self.width))
+        # a sum's gradient is a view, a mean's a map of its own
+        mean_NX = x.sum((2, 3)) / (x.shape[2] * x.shape[3])
+        return attention_NMHW, mean_NX.unflatten(1, (self.num, self.width))
+
+
+class _Gate(torch.autograd.Function):
+    """x (N, M, C, H, W) times a sigmoid's output (N, M, 1, H, W), keeping the product, which batch normalisation keeps as
+    well, and not x: a map of all units less in memory.
+
+    Where the sigmoid has come to 0, x cannot be had again; the sigmoid's own gradient is 0 there, whatever reaches it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gate: Tensor) -> Tensor:
+        product = x * gate
+        ctx.save_for_backward(product, gate)
+        return product
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (gradient,), (product, gate) = gradients, ctx.saved_tensors
+        along_gate = (gradient * product).sum(2, keepdim=True) / gate.clamp(min=torch.finfo(gate.dtype).tiny)
+        return gradient * gate, along_gate
 
 
 class RelationNetwork(nn.Module):

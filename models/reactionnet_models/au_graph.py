@@ -53,8 +53,11 @@ class TemporalGraph(nn.Module):
     """G^st, Eq. 13; h before the first frame is 0. Output h of every frame, which depends on no later one.
 
     The pools are (gate, E, 2C, C) with gates z, r, candidate; the first C rows act on h, the others on the input, in the
-    order of the printed concatenation. What does not depend on h is computed for all frames at once.
+    order of the printed concatenation. What does not depend on h is computed for all frames at once, or for `AT_ONCE` where
+    no gradient keeps it in memory anyway.
     """
+
+    AT_ONCE = 8
 
     def __init__(self, num_units: int, width: int, embedding: int, norm: str = "global"):
         super().__init__()
@@ -66,24 +69,24 @@ class TemporalGraph(nn.Module):
     def forward(self, feature_BTMC: Tensor) -> Tensor:
         width = self.width
         related_MM = adjacency(self.relation_ME, self.norm)
-        theta_GMCC = torch.einsum("me,gecd->gmcd", self.unit_ME, self.pool_GECC)
-        old_GMCC, new_GMCC = theta_GMCC[:, :, :width], theta_GMCC[:, :, width:]
         # z, r and candidate of a unit lie side by side: one product each instead of three
-        new_MCD = torch.cat(new_GMCC.unbind(0), dim=-1)
-        gates_MCD, candidate_MCC = torch.cat([old_GMCC[0], old_GMCC[1]], dim=-1), old_GMCC[2]
+        theta_MCGC = torch.einsum("me,gecd->mcgd", self.unit_ME, self.pool_GECC)
+        old_MCD, new_MCD = theta_MCGC.flatten(2).split(width, dim=1)
+        gates_MCD, candidate_MCC = old_MCD.split([2 * width, width], dim=-1)
         num, length, units = feature_BTMC.shape[:3]
-        flat_MNC = (related_MM @ feature_BTMC).permute(2, 1, 0, 3).flatten(1, 2)
-        given_TMBD = torch.bmm(flat_MNC, new_MCD).unflatten(1, (length, num)).transpose(0, 1)
-        given = given_TMBD.split([2 * width, width], dim=-1)
         state_MBC = feature_BTMC.new_zeros(units, num, width)
         states = []
-        for gates_MBD, candidate_MBC in zip(given[0].unbind(0), given[1].unbind(0), strict=True):
-            mixed_MBC = (related_MM @ state_MBC.flatten(1)).view_as(state_MBC)
-            z, r = torch.sigmoid(torch.baddbmm(gates_MBD, mixed_MBC, gates_MCD)).chunk(2, dim=-1)
-            mixed_MBC = (related_MM @ (r * state_MBC).flatten(1)).view_as(state_MBC)
-            candidate = torch.tanh(torch.baddbmm(candidate_MBC, mixed_MBC, candidate_MCC))
-            state_MBC = candidate + z * (state_MBC - candidate)  # Eq. 13d
-            states.append(state_MBC)
+        for part_BTMC in feature_BTMC.split(length if torch.is_grad_enabled() else self.AT_ONCE, dim=1):
+            flat_MNC = (related_MM @ part_BTMC).permute(2, 1, 0, 3).flatten(1, 2)
+            given_MTBD = torch.bmm(flat_MNC, new_MCD).unflatten(1, (-1, num))
+            given = given_MTBD.split([2 * width, width], dim=-1)
+            for gates_MBD, candidate_MBC in zip(given[0].unbind(1), given[1].unbind(1), strict=True):
+                mixed_MBC = (related_MM @ state_MBC.flatten(1)).view_as(state_MBC)
+                z, r = torch.sigmoid(torch.baddbmm(gates_MBD, mixed_MBC, gates_MCD)).chunk(2, dim=-1)
+                mixed_MBC = (related_MM @ (r * state_MBC).flatten(1)).view_as(state_MBC)
+                candidate = torch.tanh(torch.baddbmm(candidate_MBC, mixed_MBC, candidate_MCC))
+                state_MBC = candidate + z * (state_MBC - candidate)  # Eq. 13d
+                states.append(state_MBC)
         return torch.stack(states).permute(2, 0, 1, 3)
 
 

@@ -84,6 +84,23 @@ def test_the_whole_network_is_its_loops_with_gradients():
         torch.testing.assert_close(mine, loop, atol=1e-4, rtol=1e-3)
 
 
+def test_a_unit_that_is_seen_nowhere_has_a_gradient_all_the_same():
+    """Where the attention has come to 0 in floating point, what it was multiplied with cannot be had back from the product."""
+    torch.manual_seed(0)
+    model = scramble(aar.build(TINY))
+    with torch.no_grad():
+        model.attention.attend.bias[0] = -1e4
+    image = torch.rand(2, 3, 3, 32, 32)
+    ours, theirs = model.attention({"image_BTCHW": image}), literal.attention(model.attention, image)
+    assert not ours["attention_BTMHW"][:, :, 0].any()
+    for mine, loop in zip(
+        torch.autograd.grad(ours["logit_BTM"].square().sum(), model.attention.parameters()),
+        torch.autograd.grad(theirs["logit_BTM"].square().sum(), model.attention.parameters()),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, loop, atol=1e-4, rtol=1e-3)
+
+
 def test_inference_a_picture_at_a_time_is_the_same_loops():
     torch.manual_seed(1)
     model = scramble(aar.build(TINY)).eval()
@@ -98,8 +115,11 @@ def test_inference_a_picture_at_a_time_is_the_same_loops():
 def test_the_graph_gru_is_eq_13(norm):
     torch.manual_seed(1)
     layer = TemporalGraph(5, 6, 3, norm).double()
-    feature = torch.randn(2, 7, 5, 6, dtype=torch.float64)
-    torch.testing.assert_close(layer(feature), literal.temporal_graph(layer, feature))
+    feature = torch.randn(2, 2 * layer.AT_ONCE + 3, 5, 6, dtype=torch.float64)
+    theirs = literal.temporal_graph(layer, feature)
+    torch.testing.assert_close(layer(feature), theirs)
+    with torch.no_grad():  # part by part
+        torch.testing.assert_close(layer(feature), theirs)
 
 
 def test_the_graph_gru_sees_no_later_frame():
