@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import signal
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from reactionnet_models.catalogue import all_presets, describe, load_model_modul
 if TYPE_CHECKING:
     from reactionnet_models.data import Data
 
-EXIT_INTERRUPTED = 130
+SIGNALLED = 128  # a shell's exit code for a signal is its number above this
 app = make_app()
 
 
@@ -59,7 +60,7 @@ def run(
                 _train(model, preset, data, fold, out, settings or [], *given)
     except KeyboardInterrupt:
         errors.print("interrupted; the same command goes on")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise typer.Exit(SIGNALLED + signal.SIGINT) from None
 
 
 def _train(  # type: ignore[no-untyped-def]
@@ -77,7 +78,7 @@ def _train(  # type: ignore[no-untyped-def]
     config, recipe = apply_settings(preset_of(module, preset), module.RECIPES[preset], settings, module.labels)
     if recipe.start and init is None:
         raise ValueError(f"{preset} starts from a trained {recipe.start}: name its run with --init, or --init none")
-    from reactionnet_models.training import Data, Job, StoppedEarlyError, train
+    from reactionnet_models.training import Data, Job, SignalledError, StoppedEarlyError, train
 
     where = Data(root=data, fold=fold, protocol=recipe.protocol, task=recipe.split_task)
     if val == "auto":
@@ -101,6 +102,9 @@ def _train(  # type: ignore[no-untyped-def]
     except StoppedEarlyError as stopped:
         console.print(f"{stopped}; the same command without --max-steps goes on from the last checkpoint")
         return
+    except SignalledError as stopped:
+        errors.print(f"{stopped}; the same command goes on from the last checkpoint")
+        raise typer.Exit(SIGNALLED + stopped.number) from None
     if not quiet:
         console.print(
             f"{job.out}: {summary['epochs']} epochs in {summary['seconds']:.0f} s, kept: {summary['chosen_by']}"

@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import platform
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -40,6 +41,7 @@ from reactionnet_models.recipe import Recipe, Stage
 ensure()
 import lightning.pytorch as lightning  # noqa: E402
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint  # noqa: E402
+from lightning.pytorch.utilities.exceptions import SIGTERMException  # noqa: E402
 
 RUN, SUMMARY, HISTORY = "run.json", "summary.json", "history.jsonl"
 LIBRARIES = ("reactionnet", "torch", "torchvision", "lightning", "torchmetrics", "safetensors", "numpy")
@@ -240,6 +242,14 @@ class StoppedEarlyError(Exception):
     """A run that was asked to stop after so many steps; the same command without that goes on."""
 
 
+class SignalledError(Exception):
+    """A run that Ctrl-C or a cluster (SIGTERM) stopped; the same command goes on."""
+
+    def __init__(self, number: signal.Signals):
+        super().__init__(f"stopped by {number.name}")
+        self.number = number
+
+
 class StopAt(Callback):
     """Ends a run before a step as a power cut would: what was written until then is all that is left."""
 
@@ -364,9 +374,11 @@ def _train_stage(job: Job, config: Any, model: nn.Module, stage: Stage, subset: 
     resume = _latest(folder)
     began = time.perf_counter()
     trainer = _trainer(job, stage, folder, [*checkpoints, History(job, stage), StopAt(job.max_steps)])
-    trainer.fit(step, train_loader, val_loader, ckpt_path=resume, weights_only=True if resume else None)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(step, train_loader, val_loader, ckpt_path=resume, weights_only=True if resume else None)
+    except SystemExit as left:  # so Lightning ends a process, on SIGTERM as if nothing had gone wrong
+        terminated = isinstance(left, SIGTERMException)
+        raise SignalledError(signal.SIGTERM if terminated else signal.SIGINT) from None
     waiting = train_loader.waited_s / max(time.perf_counter() - began, 1e-9)
     chosen = "best.ckpt" if job.chooses else "end.ckpt"
     _load_part(net, folder / chosen)

@@ -1,7 +1,9 @@
 """Training on drawn shards, the real loop: exact resumption, both stages of AAR, warm starts, scores and predictions."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +18,7 @@ from typer.testing import CliRunner
 from drawn_shards import write_dataset
 from reactionnet_datasets import ShardDataset
 from reactionnet_datasets.sample import Label
-from reactionnet_models import aar, cage, catalogue, evaluate, figures, from_pretrained, predict, train
+from reactionnet_models import aar, cage, catalogue, evaluate, figures, from_pretrained, predict, train, training
 from reactionnet_models import data as data_of
 from reactionnet_models.recipe import Stage
 from reactionnet_models.training import Data, Job, StoppedEarlyError, learning_rate_factor, read_history
@@ -91,6 +93,26 @@ def test_a_run_stopped_in_mid_epoch_ends_as_one_that_was_not(straight, shards, t
     )
     assert rows == expected and [row["stage"] for row in rows] == ["attention"] + ["relation"] * 3
     assert summary["epochs"] == 4 and set(summary["waiting_for_data"]) == {"attention", "relation"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_a_signal_stops_says_so_and_goes_on(shards, tmp_path, monkeypatch, number):
+    """A cluster's SIGTERM is no success."""
+    command = ["aar", "tiny_b_net", "--data", str(shards), "--out", str(tmp_path / "run"), "--checkpoint-steps", "1"]
+
+    def told(self, trainer, *_):
+        if trainer.global_step == 3:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(training.StopAt, "on_train_batch_start", told)
+        done = CliRunner().invoke(train.app, command)
+    signal.signal(signal.SIGINT, before)  # Lightning, about to end the process, hears it no more
+    assert done.exit_code == 128 + number
+    assert f"stopped by {number.name}; the same command goes on" in done.output
+    assert (tmp_path / "run" / "attention" / "last.ckpt").is_file()
+    assert CliRunner().invoke(train.app, command).exit_code == 0
 
 
 def test_a_run_folder_says_what_it_was_made_from(straight, shards):
