@@ -103,6 +103,7 @@ def _stages(
         first |= {"window": 0, "num_frames": 8, "batch_size": 8}
     second: dict[str, Any] = {
         "name": "fusion", "part": "fusion", "epochs": 20, "batch_size": 32, "learning_rate": 1e-4, "cached": True,
+        "warmup_epochs": 2,  # ours: without it va's tanh may stand still at -1 and 1
     }  # fmt: skip
     if config.task == "emi":
         second |= {"window": 0, "num_frames": config.clip_frames}
@@ -187,7 +188,7 @@ def _smaller_recipe(name: str, config: Config) -> Recipe:
         )
         return _recipe(config, stages, dataset=dataset, start="small_pretrain")
     first: dict[str, Any] = {"epochs": 2, "batch_size": 4, "warmup_epochs": 1}
-    return _recipe(config, _stages(config, first, {"epochs": 2, "batch_size": 2}), dataset=dataset)
+    return _recipe(config, _stages(config, first, {"epochs": 2, "batch_size": 2, "warmup_epochs": 1}), dataset=dataset)
 
 
 _PUBLISHED = tuple(_published())

@@ -173,7 +173,7 @@ def _weights(config: Config, task: str, like: Tensor) -> Tensor:
     if rates is None:
         raise ValueError(f"the rates of {task} are still to be counted in the training labels: call with_rates")
     label_K, occurrence_K = losses.occurrence_weights(rates)
-    return torch.stack([label_K, occurrence_K if config.balanced else torch.ones_like(label_K)]).to(like.device)
+    return torch.stack([label_K, occurrence_K if task in config.balanced else torch.ones_like(label_K)]).to(like.device)
 
 
 def _uses_relations(config: Config) -> bool:

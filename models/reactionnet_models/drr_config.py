@@ -62,7 +62,7 @@ class Config:
     contrastive_weight: float = 1.0  # lambda_2
     diversity_weight: float = 0.0  # "self-diversified" has no formula; this weighs the adapters' mean cosine
     weighted: bool = True  # by how rarely a label occurs, as JAA-Net
-    balanced: bool = False  # what occurs also weighs (1 - r) / r, as in AAR's Eq. 5; not DRR's, for few faces
+    balanced: tuple[str, ...] = ()  # tasks where what occurs also weighs (1 - r) / r, as in AAR; not DRR's
     rates_aud: tuple[float, ...] | None = None
     rates_fer: tuple[float, ...] | None = None
     rates_sc: tuple[float, ...] | None = None
@@ -78,6 +78,8 @@ class Config:
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r}; expected {', '.join(known)}")
+        if not set(self.balanced) <= set(TASKS):
+            raise ValueError(f"balanced {self.balanced}: expected some of {', '.join(TASKS)}")
         for name, given, known in (("tasks", self.tasks, TASKS), ("domains", self.domains, DOMAINS)):
             if not given or not set(given) <= set(known) or len(set(given)) != len(given):
                 raise ValueError(f"{name} {given}: expected some of {', '.join(known)}")

@@ -108,7 +108,7 @@ def test_a_missing_domain_is_left_out_of_the_loss_literally():
 
 def test_what_occurs_may_weigh_as_much_as_what_does_not():
     rates = (0.1, 0.2, 0.5)
-    config = replace(TINY, contrastive=False, graph="none", weighted=True, rates_aud=rates, balanced=True)
+    config = replace(TINY, contrastive=False, graph="none", weighted=True, rates_aud=rates, balanced=("aud",))
     batch = drr.example(config, 4)
     out = drr.build(config).eval()(batch)
     total, inverse = 0.0, sum(1 / r for r in rates)
@@ -118,8 +118,12 @@ def test_what_occurs_may_weigh_as_much_as_what_does_not():
                 p, y = out["aud_domain_BTDK"][b, 0, d, n].sigmoid().item(), batch["au_BTM"][b, 0, n].item()
                 total -= ((1 - r) / r * y * math.log(p) + (1 - y) * math.log(1 - p)) / r / inverse / 4
     assert float(drr.loss(out, batch, config)["aud_domains"]) == pytest.approx(total, rel=1e-5)
+    others = drr.loss(out, batch, replace(config, balanced=("fer",)))["aud_domains"]
+    assert others < 0.9 * drr.loss(out, batch, config)["aud_domains"]
     with pytest.raises(ValueError, match="balanced needs weighted"):
         replace(config, weighted=False)
+    with pytest.raises(ValueError, match=r"balanced \('au',\): expected some of aud, fer, sc"):
+        replace(config, balanced=("au",))
 
 
 def test_a_masked_label_changes_neither_loss_nor_metric():
