@@ -103,7 +103,7 @@ def _stages(
         first |= {"window": 0, "num_frames": 8, "batch_size": 8}
     second: dict[str, Any] = {
         "name": "fusion", "part": "fusion", "epochs": 20, "batch_size": 32, "learning_rate": 1e-4, "cached": True,
-        "warmup_epochs": 2,  # ours: without it va's tanh may stand still at -1 and 1
+        "warmup_epochs": 2,  # ours
     }  # fmt: skip
     if config.task == "emi":
         second |= {"window": 0, "num_frames": config.clip_frames}

@@ -324,3 +324,11 @@ def test_rates_are_needed_where_labels_are_weighed():
     assert filled.rates == (0.1,) * 12
     with pytest.raises(ValueError, match="au_occ_26"):
         abaw6.with_rates(config, {f"au_occ_{au}": 0.1 for au in TINY.aus[:-1]})
+
+
+def test_valence_and_arousal_start_where_tanh_has_a_gradient():
+    config = abaw6.PRESETS["small_va"]
+    torch.manual_seed(0)
+    batch = {"feature_BTC": torch.randn(16, 48, 192), "frame_mask_BT": torch.ones(16, 48, dtype=torch.bool)}
+    found = abaw6.Fusion(config).eval()(batch)["score_BTK"]
+    assert 0 < float(found.abs().max()) < 0.5  # a linear layer's own start: 0.96
