@@ -3,6 +3,7 @@
 import faulthandler
 import os
 import time
+from pathlib import Path
 
 from reactionnet_pipeline.errors import Code, SourceError
 from reactionnet_pipeline.records import Source
@@ -19,9 +20,16 @@ def work_on(source: Source, power: int) -> tuple[str, int]:
         raise SourceError(Code.NO_LAYOUT, "no seam")
     if source.video_id == "bug":
         _ = 1 / 0
+    if source.video_id == "fills":
+        fill_the_disk()
     if source.video_id == "talks":
         print("x" * (1 << 20), flush=True)  # more than a pipe holds that nobody reads
     return source.video_id, source.line**power
+
+
+def fill_the_disk() -> None:
+    """OSError, as from any file on a disk that is full."""
+    Path("/dev/full").write_bytes(b"x")
 
 
 def threads(source: Source) -> tuple[str, int]:

@@ -25,7 +25,7 @@ from reactionnet_datasets.splits import LOCK, SPLITS, read_lock
 from reactionnet_datasets.stores import Place, StoreError, StorePath, as_place
 from reactionnet_pipeline.annotations import Annotation, label_columns, read_annotations, write_annotations
 from reactionnet_pipeline.config import Config, with_settings
-from reactionnet_pipeline.errors import JobError
+from reactionnet_pipeline.errors import DISK_FULL, JobError, disk_full
 from reactionnet_pipeline.gate import DEFAULT_LICENCES, Gate, read_tombstones
 from reactionnet_pipeline.identity import read_curated
 from reactionnet_pipeline.lease import Lease, LeaseHeldError
@@ -282,6 +282,12 @@ def build(
         lead = f"{out} is in use by " if isinstance(error, LeaseHeldError) else ""
         console.print(f"reactionnet-build: {lead}{error}", style="bold red", soft_wrap=True)
         raise typer.Exit(EXIT_FAILED if isinstance(error, StoreError | JobError) else EXIT_REFUSED) from None
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        console.quiet = False
+        console.print(f"reactionnet-build: {disk_full(error.strerror or str(error))}", style="bold red", soft_wrap=True)
+        raise typer.Exit(EXIT_FAILED) from None
     except KeyboardInterrupt:
         console.print("\nstopped; the same command goes on where this one was", style="bold")
         raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -1,5 +1,6 @@
 """What can go wrong with a source, by name. Everything that is lost leaves one `DeadLetter`."""
 
+import errno
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -51,8 +52,19 @@ class SourceError(Exception):
         return f"{self.code}: {self.message}"
 
 
+# A machine's fault, not a source's: the job stops, and nothing counts as lost.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 class JobError(Exception):
     """A job that a runner says has failed, or that somebody cancelled there."""
+
+
+def disk_full(said: str) -> JobError:
+    """What a user is told of a full disk or a quota."""
+    return JobError(
+        f"a disk is full ({said}): free some where the output, the work folder and $TMPDIR lie; the same command goes on"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import numpy as np
 from reactionnet_datasets.shards import atomic_file, file_sha256
 from reactionnet_datasets.stores import Place, Stat, StoreError, as_place, local
 from reactionnet_pipeline.cache import cached, fingerprint, library_versions
-from reactionnet_pipeline.errors import Code, SourceError
+from reactionnet_pipeline.errors import DISK_FULL, Code, SourceError
 from reactionnet_pipeline.manifest import redacted
 from reactionnet_pipeline.records import Ingested, Source
 from reactionnet_pipeline.video import VideoInfo, probe
@@ -54,6 +54,8 @@ def source_file(source: Ingested | Place) -> Iterator[Path]:
         try:
             file = stack.enter_context(local(path))
         except OSError as error:
+            if error.errno in DISK_FULL:
+                raise
             raise SourceError(Code.FETCH_FAILED, redacted(str(error))) from error
         yield file
 

@@ -37,7 +37,7 @@ from apache_beam.runners.runner import PipelineState
 from reactionnet_datasets.stores import Place, StoreError, as_place, scratch
 from reactionnet_pipeline import dataflow
 from reactionnet_pipeline.build import Build, build_graph
-from reactionnet_pipeline.errors import JobError
+from reactionnet_pipeline.errors import DISK_FULL, JobError, disk_full
 from reactionnet_pipeline.isolated import one_thread_from_now, preload
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -47,6 +47,8 @@ PORTABLE = ("PortableRunner", "FlinkRunner", "SparkRunner")
 DASK = "apache_beam.runners.dask.dask_runner.DaskRunner"
 FOREVER_S = 366 * 86_400  # Beam's own limit of 300 s would end the watch over a job, not only a call that hangs
 ANSWER_S = 5
+# what a worker's OSError says, from which a driver learns of it
+DISK_FULL_SAID = re.compile(rf"\[Errno (?:{'|'.join(map(str, DISK_FULL))})\] ([\w ]+)")
 
 
 def run(build: Build, workers: int, beam_options: list[str], log_level: str) -> None:
@@ -127,6 +129,8 @@ def finish(pipeline: beam.Pipeline) -> None:
     except RuntimeError as error:  # what a worker raised comes as text
         if said := re.search(r"\bStoreError: (.+?)(?=\\n| \[while running|$)", str(error), re.MULTILINE):
             raise StoreError(said[1]) from error
+        if said := DISK_FULL_SAID.search(str(error)):
+            raise disk_full(said[1]) from error
         raise
     if result.state != PipelineState.DONE:
         raise JobError(f"the job ended as {result.state}; nothing was published by it")
@@ -254,6 +258,9 @@ def _log_to(build: Build, log_level: str) -> Path:
     folder = logs_folder(as_place(build.work))
     folder.mkdir(exist_ok=True)
     logging.basicConfig(filename=folder / "launcher.log", level=log_level.upper(), format=LOG_FORMAT, force=True)
+    logging.raiseExceptions = (
+        False  # a log that cannot be written, as on a full disk, is not what a user has to hear of
+    )
     # Beam's threads die of the connections that an interrupt closes: that is for the log, not for the user
     threading.excepthook = lambda fault: logging.error("in a thread of the runner", exc_info=fault.exc_value)
     return folder

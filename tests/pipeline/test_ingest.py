@@ -1,8 +1,10 @@
 import os
+from contextlib import nullcontext
 from hashlib import sha256
 
 import pytest
 
+from misbehaving import fill_the_disk
 from reactionnet_pipeline import admitted
 from reactionnet_pipeline.errors import Code, SourceError
 from reactionnet_pipeline.ingest import ingest, load_info
@@ -71,6 +73,13 @@ def test_a_changed_file_is_read_again(tmp_path, film):
 @pytest.mark.parametrize("uri", ["none.mp4", ".", "x" * 300, "gs2://bucket/a.mp4"])
 def test_what_is_not_there_failed_to_be_fetched(tmp_path, uri):
     assert refusal(source(tmp_path / uri), tmp_path / "work") == Code.FETCH_FAILED
+
+
+def test_a_full_disk_is_no_fault_of_the_source(tmp_path, film, monkeypatch):
+    """As when an object is copied into a scratch folder that has no room."""
+    monkeypatch.setattr("reactionnet_pipeline.ingest.local", lambda path: nullcontext(fill_the_disk()))
+    with pytest.raises(OSError, match="No space left"):
+        ingest(source(film), tmp_path)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):

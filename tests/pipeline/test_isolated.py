@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from copy import copy
 from pathlib import Path
 
 import apache_beam as beam
@@ -9,8 +10,9 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
 from misbehaving import work_on
-from reactionnet_pipeline.errors import Code, DeadLetter
+from reactionnet_pipeline.errors import Code, DeadLetter, JobError
 from reactionnet_pipeline.isolated import Isolated
+from reactionnet_pipeline.launch import finish, local_runner
 from reactionnet_pipeline.records import Source
 
 
@@ -53,6 +55,15 @@ def test_a_crash_a_hang_and_a_bad_source_cost_only_themselves():
 def test_a_fault_of_ours_stops_the_job():
     with pytest.raises(ZeroDivisionError):
         run("good", "bug", results=[("good", 4)], letters=[])
+
+
+def test_a_full_disk_stops_the_job_and_costs_no_source(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    pipeline = beam.Pipeline(runner=local_runner(tmp_path))
+    stage = Isolated(work_on, (2,), "try", 60, source_of=copy, span_of=copy)  # what a worker can import
+    _ = pipeline | beam.Create([Source(video_id="fills", line=2, uri="", split="train")]) | stage
+    with pytest.raises(JobError, match=r"a disk is full \(No space left on device\): free some .* goes on"):
+        finish(pipeline)
 
 
 def test_a_worker_that_anybody_started_has_one_thread_and_says_nothing():

@@ -5,9 +5,12 @@ import time
 from dataclasses import replace
 
 import pytest
+from typer.testing import CliRunner
 
+from misbehaving import fill_the_disk
 from reactionnet_datasets.splits import SPLITS, hash_of
 from reactionnet_pipeline import admitted
+from reactionnet_pipeline.cli import app
 from reactionnet_pipeline.config import Config, with_settings
 from reactionnet_pipeline.errors import Code
 from reactionnet_pipeline.gate import Gate
@@ -171,3 +174,12 @@ def test_a_tombstone_that_matches_nothing_is_named(tmp_path):
     path = manifest(tmp_path, {"video_id": "good"}, {"video_id": "gone"})
     said = "\n".join(notices(plan(path, Gate(tombstones=frozenset({"gone", "typo", "ab" * 32}))), SPLITS, "subject"))
     assert "match no video_id: typo (1 in all)" in said
+
+
+def test_a_full_disk_is_said_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("reactionnet_pipeline.cli.write_plan", lambda made, work: fill_the_disk())
+    path = manifest(tmp_path, {"video_id": "a"})
+    options = ["--embedding-model", "none", "--caption-model", "none", "--demographics-model", "none"]
+    done = CliRunner().invoke(app, ["--sources", str(path), "--out", str(tmp_path / "out"), *options])
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1].startswith("reactionnet-build: a disk is full (No space left on device): free")
