@@ -90,7 +90,7 @@ class Job:
                 {
                     "model": self.model_name, "preset": self.preset, "config": asdict(self.config),
                     "recipe": asdict(self.recipe), "data": asdict(self.data), "seed": self.seed, "val": self.val,
-                    "start": self.start, "videos": self.videos,
+                    "start": self.start, "videos": self.videos, "precision": self.lightning_precision,
                 }
             )
         )  # fmt: skip
@@ -302,7 +302,7 @@ def train(job: Job) -> dict[str, Any]:
     summary = {
         **job.described(), "data_digest": digest, "rates": rates, "waiting_for_data": waited,
         "last_epoch": scores, "chosen_by": f"best {job.recipe.monitor} on {job.val}" if job.chooses else "the last epoch",
-        "epochs": len(rows), "precision": job.lightning_precision, "seconds": round(time.perf_counter() - started, 1),
+        "epochs": len(rows), "seconds": round(time.perf_counter() - started, 1),
     }  # fmt: skip
     write_atomic(job.out / SUMMARY, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
     return summary
@@ -339,8 +339,9 @@ def _begin(job: Job, digest: str) -> None:
     if path.is_file():
         known = json.loads(path.read_bytes())
         if other := [name for name, value in asked.items() if known.get(name) != value]:
+            before = [f"{name} ({known.get(name)})" if isinstance(asked[name], str | int) else name for name in other]
             raise ValueError(
-                f"{job.out} holds another run: {', '.join(other)} differ. Name another --out, or delete it"
+                f"{job.out} holds another run, which differs in {', '.join(before)}. Name another --out, or delete it"
             )
         return
     versions = {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}

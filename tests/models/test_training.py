@@ -126,8 +126,10 @@ def test_a_run_folder_says_what_it_was_made_from(straight, shards):
 
 
 def test_another_job_does_not_go_on_with_a_run(straight, shards):
-    with pytest.raises(ValueError, match="holds another run: seed differ"):
+    with pytest.raises(ValueError, match=r"holds another run, which differs in seed \(0\)\."):
         run_job(job(aar, "tiny", shards, straight, seed=1))
+    with pytest.raises(ValueError, match=r"which differs in precision \(32-true\)\."):
+        run_job(job(aar, "tiny", shards, straight, precision="bf16-mixed"))
 
 
 def test_kept_features_are_what_the_first_stage_computes(straight, shards):
