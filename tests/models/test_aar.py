@@ -31,6 +31,14 @@ def test_every_published_preset_has_a_size_to_be_checked():
     assert set(COUNTS) == {name for name in aar.PRESETS if not name.startswith(("small", "tiny"))}
 
 
+def test_of_the_small_presets_only_bw_net_weighs_rare_units():
+    weigh = {name for name, config in aar.PRESETS.items() if name.startswith("small") and config.weighted}
+    assert weigh == {"small_bw_net"}
+    assert {name for name, config in aar.PRESETS.items() if name.startswith("bp4d") and not config.weighted} == {
+        "bp4d_b_net"
+    }
+
+
 def test_parts_have_the_papers_sizes():
     with torch.device("meta"):
         region1, region2, net = RegionLayer(3, 32), RegionLayer(32, 64), aar.AttentionNetwork(aar.Config(bn5=False))
