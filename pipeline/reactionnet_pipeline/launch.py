@@ -258,9 +258,7 @@ def _log_to(build: Build, log_level: str) -> Path:
     folder = logs_folder(as_place(build.work))
     folder.mkdir(exist_ok=True)
     logging.basicConfig(filename=folder / "launcher.log", level=log_level.upper(), format=LOG_FORMAT, force=True)
-    logging.raiseExceptions = (
-        False  # a log that cannot be written, as on a full disk, is not what a user has to hear of
-    )
+    logging.raiseExceptions = False  # a full disk is told by what it stops, not by each line that could not be logged
     # Beam's threads die of the connections that an interrupt closes: that is for the log, not for the user
     threading.excepthook = lambda fault: logging.error("in a thread of the runner", exc_info=fault.exc_value)
     return folder
