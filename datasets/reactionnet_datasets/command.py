@@ -1,9 +1,13 @@
-"""What every command of this package offers alike: `--version`, `--log-level`, `-q`, its exit codes, and how it refuses."""
+"""What every command of this package offers alike: `--version`, `--log-level`, `-q`, its exit codes, how it refuses, and how
+it keeps a second one out of a folder.
+"""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -46,3 +50,25 @@ def refusals() -> Iterator[None]:
     except (OSError, ValueError) as error:
         errors.print(f"error: {error}")
         raise typer.Exit(EXIT_REFUSED) from None
+
+
+@contextmanager
+def alone(folder: Path, what: str) -> Iterator[None]:
+    """Refuse a second `what`, such as an import, into a folder: ValueError. The lock is on the folder itself and goes with
+    the process, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows has no locks on folders
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise ValueError(f"another {what} is writing to {folder}") from None
+    try:
+        yield
+    finally:
+        os.close(handle)

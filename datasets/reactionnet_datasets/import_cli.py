@@ -7,10 +7,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +21,7 @@ from rich.table import Table
 
 from reactionnet_datasets import media
 from reactionnet_datasets.about import CONFIRMED, Finding, all_about, load_importer, make_options
+from reactionnet_datasets.command import alone
 from reactionnet_datasets.doctor import examine, frames_of, published_frames
 from reactionnet_datasets.import_plan import Job, Plan, plan
 from reactionnet_datasets.import_publish import REPORT, publish
@@ -103,7 +103,7 @@ def import_data_set(
             _start_beam(work, ["--check", "--runner", runner, *beam_options])  # a slip is found before all is read
         if module.ABOUT.status != CONFIRMED:
             console.print(f"{module.ABOUT.name}: layout {module.ABOUT.status}; check what is imported", style="yellow")
-        with _alone(out), _alone(work):
+        with alone(out, "import"), alone(work, "import"):
             remove_temporaries(out)
             remove_temporaries(work)
             with Bars(quiet) as bars:
@@ -170,27 +170,6 @@ def _check_places(root: Path, out: Path, work: Path) -> None:
             )
     if (out / MANIFEST).exists():
         read_manifest(out)  # a ValueError where it is of another version
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Refuse a second import into a folder. The lock is on the folder itself and goes with the process, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # Windows has no locks on folders
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise ReleaseError(f"another import is writing to {folder}") from None
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 
 # -- running jobs ----------------------------------------------------------------------------------------------------

@@ -14,10 +14,12 @@ weights as one that was never stopped.
 import hashlib
 import json
 import math
+import os
 import platform
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +30,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from reactionnet_datasets.command import alone
 from reactionnet_datasets.rules import make_rules
 from reactionnet_datasets.shards import write_atomic
 from reactionnet_datasets.torchvision_on_cpu import ensure
@@ -272,9 +275,15 @@ def _write_history(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def train(job: Job) -> dict[str, Any]:
-    """Train, or go on with, a run; returns its summary. ValueError where the folder holds another run."""
+    """Train, or go on with, a run; returns its summary. ValueError where the folder holds another run, or one that another
+    process trains."""
+    first = os.environ.get("LOCAL_RANK", "0") == "0"  # of the processes that Lightning starts, one a GPU
+    with alone(job.out, "training") if first else nullcontext():
+        return _train(job)
+
+
+def _train(job: Job) -> dict[str, Any]:
     started = time.perf_counter()
-    job.out.mkdir(parents=True, exist_ok=True)
     config, rates, subset, digest = _look_at_labels(job)
     config = job.module.with_rates(config, rates)
     _begin(job, digest)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from drawn_shards import write_dataset
 from reactionnet_datasets import ShardDataset
+from reactionnet_datasets.command import alone
 from reactionnet_datasets.sample import Label
 from reactionnet_models import aar, cage, catalogue, evaluate, figures, from_pretrained, predict, train, training
 from reactionnet_models import data as data_of
@@ -130,6 +131,12 @@ def test_another_job_does_not_go_on_with_a_run(straight, shards):
         run_job(job(aar, "tiny", shards, straight, seed=1))
     with pytest.raises(ValueError, match=r"which differs in precision \(32-true\)\."):
         run_job(job(aar, "tiny", shards, straight, precision="bf16-mixed"))
+
+
+def test_two_processes_do_not_train_one_run(straight, shards):
+    with alone(straight, "training"), pytest.raises(ValueError, match=f"another training is writing to {straight}"):
+        run_job(job(aar, "tiny", shards, straight))
+    run_job(job(aar, "tiny", shards, straight))
 
 
 def test_kept_features_are_what_the_first_stage_computes(straight, shards):
