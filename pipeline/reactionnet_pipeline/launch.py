@@ -48,7 +48,7 @@ DASK = "apache_beam.runners.dask.dask_runner.DaskRunner"
 FOREVER_S = 366 * 86_400  # Beam's own limit of 300 s would end the watch over a job, not only a call that hangs
 ANSWER_S = 5
 # what a worker's OSError says, from which a driver learns of it
-DISK_FULL_SAID = re.compile(rf"\[Errno (?:{'|'.join(map(str, DISK_FULL))})\] ([\w ]+)")
+DISK_FULL_SAID = re.compile(rf"\[Errno (?:{'|'.join(map(str, DISK_FULL))})\] (\w[\w ]*\w)")
 
 
 def run(build: Build, workers: int, beam_options: list[str], log_level: str) -> None:
