@@ -60,6 +60,7 @@ class Config:
     attention_weight: float = 2.0  # lambda_a, Eq. 6
     attention: bool = True
     weighted: bool = True  # w_j and v_j of Eq. 5; without them w_j = 1/m, v_j = 1
+    start_at_rates: bool = True  # without weights answers start at the units' shares, not at even odds
     bn5: bool = True  # batch normalisation and ReLU after a branch's fifth convolution
     graph: str | None = "st"
     num_graphs: int = 2
@@ -335,8 +336,17 @@ def example(config: Config, batch_size: int, num_frames: int = 2) -> dict[str, T
 
 
 def build(config: Config) -> AAR:
-    """The network; AAR starts from no weights of others."""
-    return AAR(config)
+    """The network; AAR starts from no weights of others.
+
+    Eq. 5 makes what occurs and what does not weigh the same, so that even odds are where its answers belong. Without, a
+    bias on its way down to a rare unit's share would take most of a short training with it.
+    """
+    net = AAR(config)
+    if config.start_at_rates and not config.weighted and config.rates is not None:
+        with torch.no_grad():
+            for part in filter(None, (net.attention, net.relation)):
+                part.bias_M.copy_(losses.log_odds(config.rates))
+    return net
 
 
 def transfer(state: Mapping[str, Tensor], source: Config, config: Config) -> dict[str, Tensor]:

@@ -9,6 +9,14 @@ import torch
 from torch import Tensor, nn
 
 
+class Linear(nn.Linear):
+    """One layer over the mean of a picture's map."""
+
+    def biases(self) -> list[Tensor]:
+        """What is added to a label's answer at the end, (K,)."""
+        return [self.bias]
+
+
 class AttentionalFusion(nn.Module):
     """x w + y (1 - w), twice, with w from the sum of both, near (each place) and far (their mean): (N, F, H, W)."""
 
@@ -44,6 +52,10 @@ class FusionHead(nn.Module):
         self.pictures, self.words = AttentionalFusion(width), AttentionalFusion(width)
         self.last = nn.Linear(width, num_labels)
 
+    def biases(self) -> list[Tensor]:
+        """What is added to a label's answer at the end, (K,)."""
+        return [self.last.bias]
+
     def forward(self, map_NDFHW: Tensor, text_NF: Tensor, mask_ND: Tensor) -> Tensor:
         map_NDFHW = map_NDFHW * mask_ND[:, : map_NDFHW.shape[1], None, None, None]
         fused = self.pictures(map_NDFHW[:, 0], map_NDFHW[:, 1])
@@ -62,6 +74,10 @@ class SemanticHead(nn.Module):
         self.layer = nn.TransformerDecoderLayer(width, heads, width, dropout=0.1, batch_first=True, norm_first=True)
         self.weight_KF = nn.Parameter(torch.randn(num_labels, width) * width**-0.5)
         self.bias_K = nn.Parameter(torch.zeros(num_labels))
+
+    def biases(self) -> list[Tensor]:
+        """What is added to a label's answer at the end, (K,)."""
+        return [self.bias_K]
 
     def forward(self, map_NDFHW: Tensor, text_NF: Tensor, mask_ND: Tensor) -> Tensor:
         num, domains, _, height, wide = map_NDFHW.shape

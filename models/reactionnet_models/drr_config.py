@@ -63,6 +63,7 @@ class Config:
     diversity_weight: float = 0.0  # "self-diversified" has no formula; this weighs the adapters' mean cosine
     weighted: bool = True  # by how rarely a label occurs, as JAA-Net
     balanced: tuple[str, ...] = ()  # tasks where what occurs also weighs (1 - r) / r, as in AAR; not DRR's
+    start_at_rates: bool = False  # answers start at the labels' shares, of balanced tasks at even odds; not stated
     rates_aud: tuple[float, ...] | None = None
     rates_fer: tuple[float, ...] | None = None
     rates_sc: tuple[float, ...] | None = None

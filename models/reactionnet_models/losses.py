@@ -22,6 +22,11 @@ def occurrence_weights(rates: Sequence[float]) -> tuple[Tensor, Tensor]:
     return w_M.float(), ((1 - rate_M) / rate_M).float()
 
 
+def log_odds(rates: Sequence[float]) -> Tensor:
+    """Logits (M,) of shares in 0 to 1, taken as 0.001 to 0.999: where answers start that need not learn first what is rare."""
+    return torch.tensor(rates, dtype=torch.float64).clamp(1e-3, 1 - 1e-3).logit().float()
+
+
 def weighted_bce(logit_NM: Tensor, true_NM: Tensor, mask_NM: Tensor, w_M: Tensor, v_M: Tensor) -> Tensor:
     """AAR Eq. 4: summed over labels, averaged over the samples that have a valid one. Scalar."""
     true_NM = torch.where(mask_NM, true_NM, 0).float()

@@ -93,6 +93,10 @@ class Reasoner(nn.Module):
             )  # fmt: skip
         self.answer = Stacked((num,), num_domains * node, 1) if self.graph is not None else None
 
+    def biases(self) -> list[Tensor]:
+        """What a label's answers, its domains' and the graph's, add at the end, (..., K)."""
+        return [layer.bias[..., 0] for layer in (self.classify, self.answer) if layer is not None]
+
     def forward(self, feature_BTDF: Tensor, mask_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (B, T, K), those of each domain (B, T, D, K), and nodes (B, T, D, K, C), 0 where a domain is missing."""
         shape = feature_BTDF.shape[:2]

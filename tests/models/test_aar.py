@@ -39,6 +39,15 @@ def test_of_the_small_presets_only_bw_net_weighs_rare_units():
     }
 
 
+def test_without_weights_answers_start_at_the_units_shares():
+    shares = pytest.approx(TINY.rates, rel=1e-4)
+    net = aar.build(replace(TINY, weighted=False))
+    assert net.attention.bias_M.sigmoid().tolist() == shares and net.relation.bias_M.sigmoid().tolist() == shares
+    for other in (TINY, replace(TINY, weighted=False, start_at_rates=False)):
+        net = aar.build(other)
+        assert net.attention.bias_M.sigmoid().tolist() != shares and not net.relation.bias_M.any()
+
+
 def test_parts_have_the_papers_sizes():
     with torch.device("meta"):
         region1, region2, net = RegionLayer(3, 32), RegionLayer(32, 64), aar.AttentionNetwork(aar.Config(bn5=False))

@@ -126,6 +126,36 @@ def test_what_occurs_may_weigh_as_much_as_what_does_not():
         replace(config, balanced=("au",))
 
 
+@pytest.mark.parametrize("preset", ["static_aud", "resnet18_aud", "fusion_aud", "sev_net_aud", "uda_fer", "dyadic"])
+def test_answers_start_at_the_labels_shares_but_of_balanced_tasks(preset):
+    config = drr.PRESETS[f"tiny_{preset}"]
+    shares = {task: tuple(0.1 + 0.02 * k for k in range(len(config.names(task)))) for task in config.tasks}
+    config = replace(config, start_at_rates=True, **{f"rates_{task}": share for task, share in shares.items()})
+
+    def starts(changed):
+        heads = drr.build(changed).tasks
+        width = {task: len(changed.names(task)) for task in changed.tasks}
+        return {
+            task: torch.cat([bias.sigmoid().reshape(-1, width[task]) for bias in heads[task].biases()])
+            for task in changed.tasks
+        }
+
+    for task, found in starts(config).items():
+        assert torch.allclose(found, torch.tensor(shares[task]).expand_as(found), atol=1e-4)
+    balanced = replace(config, weighted=True, balanced=config.tasks)
+    for other in (balanced, replace(config, start_at_rates=False)):
+        for task, found in starts(other).items():
+            assert not torch.allclose(found, torch.tensor(shares[task]).expand_as(found), atol=0.05)
+
+
+def test_a_frame_of_which_nothing_is_known_has_the_labels_shares():
+    config = replace(TINY, rates_aud=(0.1, 0.2, 0.3), start_at_rates=True)
+    batch = drr.example(config, 2)
+    batch["domain_mask_BTD"] = torch.zeros_like(batch["domain_mask_BTD"])
+    answer = drr.build(config).eval()(batch)["aud_logit_BTK"].sigmoid()
+    assert torch.allclose(answer, torch.tensor([0.1, 0.2, 0.3]).expand_as(answer), atol=1e-4)
+
+
 def test_a_masked_label_changes_neither_loss_nor_metric():
     config = replace(drr.PRESETS["tiny_dyadic"], per_scene=True)
     batch = drr.example(config, 5)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from reactionnet_models.losses import concordance, cross_entropy, masked_mse, occurrence_weights, weighted_bce
+from reactionnet_models.losses import concordance, cross_entropy, log_odds, masked_mse, occurrence_weights, weighted_bce
 
 
 def test_occurrence_weights_are_eq_5():
@@ -21,6 +21,11 @@ def test_occurrence_weights_are_eq_5():
 def test_a_label_that_never_occurs_has_no_weight():
     with pytest.raises(ValueError, match=r"\[0.0\]"):
         occurrence_weights((0.5, 0.0))
+
+
+def test_log_odds_are_the_logits_of_shares_and_finite():
+    assert log_odds((0.1, 0.5, 0.75)).sigmoid().tolist() == pytest.approx([0.1, 0.5, 0.75])
+    assert log_odds((0.0, 1.0)).sigmoid().tolist() == pytest.approx([0.001, 0.999])
 
 
 def test_weighted_bce_is_the_double_sum_of_eq_4():
