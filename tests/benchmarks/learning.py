@@ -93,6 +93,7 @@ def _abaw6(task: str, baseline: Row) -> tuple[Row, ...]:
 _RESNET18 = "encoder=resnet18"
 _PLAIN = "balanced="  # no weights of what is rare
 _PLAIN_LONGER = (_PLAIN, "all.epochs=16")
+_AS_AAR = (_PLAIN, "weighted=false", "start_at_rates=true")  # AAR's loss, and where its answers start
 _96_PX = ("aligned=112", "image_size=96")  # what AAR's and ABAW6's small presets see
 _WHOLE = ("aligned=none", "resize=112")  # head and shoulders, as pictures are stored
 _12_AUS = "aus=1,2,4,6,7,10,12,14,15,17,23,24"  # BP4D's, as AAR's
@@ -116,7 +117,8 @@ TABLES: dict[str, Results] = {
                 baseline=True,
             ),
             _drr("weighted ResNet-18", "resnet18_aud", _RESNET18, *_96_PX, _12_AUS, baseline=True),
-            _drr("ResNet-18", "resnet18_aud", _RESNET18, *_96_PX, _12_AUS, _PLAIN, baseline=True),
+            _drr("ResNet-18, rare units weighed", "resnet18_aud", _RESNET18, *_96_PX, _12_AUS, _PLAIN, baseline=True),
+            _drr("ResNet-18", "resnet18_aud", _RESNET18, *_96_PX, _12_AUS, *_AS_AAR, baseline=True),
             Row(title="B-Net", model="aar", preset="small_b_net"),
             Row(title="BW-Net", model="aar", preset="small_bw_net"),
             Row(title="AAR", model="aar", preset="small"),
