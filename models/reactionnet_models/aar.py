@@ -344,8 +344,9 @@ def build(config: Config) -> AAR:
     net = AAR(config)
     if config.start_at_rates and not config.weighted and config.rates is not None:
         with torch.no_grad():
-            for part in filter(None, (net.attention, net.relation)):
-                part.bias_M.copy_(losses.log_odds(config.rates))
+            for part in (net.attention, net.relation):
+                if part is not None:
+                    part.bias_M.copy_(losses.log_odds(config.rates))
     return net
 
 
