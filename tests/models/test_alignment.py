@@ -58,7 +58,8 @@ def test_without_draws_the_middle_is_shown_in_its_own_colours():
     )
     given["frames"][:] = 255
     white = alignment.faces(given, 36, 32, None).colours()[0, 0, :, 10:20, 10:20]
-    torch.testing.assert_close(white, torch.ones_like(white), atol=1e-6, rtol=0)  # a resampling's weights sum to nearly 1
+    # a resampling's weights sum to nearly 1
+    torch.testing.assert_close(white, torch.ones_like(white), atol=1e-6, rtol=0)
 
 
 def test_presets_that_align_read_landmarks_and_others_do_not():
