@@ -338,15 +338,12 @@ def example(config: Config, batch_size: int, num_frames: int = 2) -> dict[str, T
 def build(config: Config) -> AAR:
     """The network; AAR starts from no weights of others.
 
-    Eq. 5 makes what occurs and what does not weigh the same, so that even odds are where its answers belong. Without, a
-    bias on its way down to a rare unit's share would take most of a short training with it.
+    Eq. 5 makes what occurs and what does not weigh the same, so that with it even odds are where answers belong.
     """
     net = AAR(config)
     if config.start_at_rates and not config.weighted and config.rates is not None:
-        with torch.no_grad():
-            for part in (net.attention, net.relation):
-                if part is not None:
-                    part.bias_M.copy_(losses.log_odds(config.rates))
+        parts = (net.attention, net.relation)
+        losses.start_at((part.bias_M for part in parts if part is not None), config.rates)
     return net
 
 

@@ -24,7 +24,7 @@ from reactionnet_models import alignment, losses
 from reactionnet_models.augmentation import normalise
 from reactionnet_models.captions import MAX_WORDS, NUM_WORDS, embed, word_ids
 from reactionnet_models.domain_adaptor import map_encoder, similarity_of
-from reactionnet_models.drr_baselines import FusionHead, Linear, SemanticHead
+from reactionnet_models.drr_baselines import FusionHead, LinearHead, SemanticHead
 from reactionnet_models.drr_config import Config, related
 from reactionnet_models.drr_metrics import metrics
 from reactionnet_models.drr_presets import PRESETS, RECIPES, labels
@@ -70,7 +70,7 @@ class DRR(nn.Module):
             if isinstance(head, Reasoner):
                 logit, domain, node = head(feature_BTDF, mask_BTD)
                 found |= {f"{task}_logit_BTK": logit, f"{task}_domain_BTDK": domain, f"{task}_node_BTDKC": node}
-            elif isinstance(head, Linear):
+            elif isinstance(head, LinearHead):
                 found[f"{task}_logit_BTK"] = head(pictures_BTDF[:, :, 0])
             else:
                 assert text_BTF is not None
@@ -96,7 +96,7 @@ class DRR(nn.Module):
 def _head(config: Config, width: int, task: str) -> nn.Module:
     num = len(config.names(task))
     if config.net == "linear":
-        return Linear(width, num)
+        return LinearHead(width, num)
     if config.net == "fusion":
         return FusionHead(width, num)
     if config.net == "sev_net":
@@ -349,17 +349,12 @@ def example(config: Config, batch_size: int, num_frames: int | None = None) -> d
 
 
 def build(config: Config) -> DRR:
-    """The network, its encoder with the weights that `config` names.
-
-    A bias on its way from even odds to a rare label's share would take most of a short training with it.
-    """
+    """The network, its encoder with the weights that `config` names."""
     net = DRR(config)
-    if config.start_at_rates:
-        with torch.no_grad():
-            for task, head in net.tasks.items():
-                if (rates := config.rates(task)) is not None and task not in config.balanced:
-                    for bias in cast(Any, head).biases():
-                        bias.copy_(losses.log_odds(rates))
+    for task, head in net.tasks.items():
+        rates = config.rates(task)
+        if config.start_at_rates and task not in config.balanced and rates is not None:
+            losses.start_at(cast(Any, head).biases(), rates)
     return net
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Linear(nn.Linear):
+class LinearHead(nn.Linear):
     """One layer over the mean of a picture's map."""
 
     def biases(self) -> list[Tensor]:

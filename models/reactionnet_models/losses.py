@@ -3,7 +3,7 @@
 All are computed in float32, also under mixed precision. Letters: N samples, M labels, D dimensions, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -25,6 +25,16 @@ def occurrence_weights(rates: Sequence[float]) -> tuple[Tensor, Tensor]:
 def log_odds(rates: Sequence[float]) -> Tensor:
     """Logits (M,) of shares in 0 to 1, taken as 0.001 to 0.999: where answers start that need not learn first what is rare."""
     return torch.tensor(rates, dtype=torch.float64).clamp(1e-3, 1 - 1e-3).logit().float()
+
+
+@torch.no_grad()
+def start_at(biases: Iterable[Tensor], rates: Sequence[float]) -> None:
+    """Let the biases of answers, (..., M), start at the log odds of shares.
+
+    On its way there from even odds a rare label's bias would take most of a short training with it.
+    """
+    for bias in biases:
+        bias.copy_(log_odds(rates))
 
 
 def weighted_bce(logit_NM: Tensor, true_NM: Tensor, mask_NM: Tensor, w_M: Tensor, v_M: Tensor) -> Tensor:
