@@ -89,7 +89,8 @@ def temporal_graph(layer: TemporalGraph, feature_BTMC: Tensor) -> Tensor:
     total = related.sum() if layer.norm == "global" else related.sum(1, keepdim=True)
     related = torch.eye(units, dtype=feature_BTMC.dtype) + related / total
 
-    own, pools = layer.unit_ME.unbind(0), layer.pool_GECC.unbind(0)
+    own = layer.unit_ME.unbind(0)
+    pools = layer.pool_ECGC.movedim(2, 0).contiguous().unbind()  # each as a module of its own would have it
 
     def gconv(gate: int, x: Tensor) -> Tensor:
         mixed = related @ x

@@ -30,18 +30,18 @@ def adaptor(net: DomainAdaptor, x_NCHW: Tensor) -> Tensor:
 def heads(net: Reasoner, feature_NDF: Tensor) -> tuple[Tensor, Tensor]:
     """Nodes (N, D, K, C) and each one's logit (N, D, K): a small MLP and a linear layer a domain and label."""
     nodes, logits = [], []
-    last, classify = net.heads.last, net.classify
+    first, last, classify = net.heads.first, net.heads.last, net.classify
     parts = (
-        net.heads.weight_DFKH.unbind(), net.heads.bias_DKH.unbind(), last.weight.unbind(), last.bias.unbind(),
-        classify.weight.unbind(), classify.bias.unbind(),
+        first.weight.unflatten(1, net.heads.places).unbind(), first.bias.unflatten(1, net.heads.places).unbind(),
+        last.weight.unbind(), last.bias.unbind(), classify.weight.unbind(), classify.bias.unbind(),
     )  # fmt: skip
-    for feature_NF, first_FKH, *rest_K in zip(feature_NDF.unbind(1), *parts, strict=True):
-        for first_FH, bias_H, last_HC, bias_C, answer_C1, bias_1 in zip(
-            first_FKH.unbind(1), *(part.unbind() for part in rest_K), strict=True
+    for feature_NF, *of_domain in zip(feature_NDF.unbind(1), *parts, strict=True):
+        for first_HF, bias_H, last_CH, bias_C, answer_1C, bias_1 in zip(
+            *(part.unbind() for part in of_domain), strict=True
         ):
-            hidden = torch.relu(linear(feature_NF, first_FH.T, bias_H))
-            node = linear(hidden, last_HC.T, bias_C)
+            hidden = torch.relu(linear(feature_NF, first_HF, bias_H))
+            node = linear(hidden, last_CH, bias_C)
             nodes.append(node)
-            logits.append(linear(node, answer_C1.T, bias_1)[:, 0])
-    shape = (feature_NDF.shape[1], net.heads.num_labels)
+            logits.append(linear(node, answer_1C, bias_1)[:, 0])
+    shape = (feature_NDF.shape[1], net.heads.places[0])
     return torch.stack(nodes, 1).unflatten(1, shape), torch.stack(logits, 1).unflatten(1, shape)

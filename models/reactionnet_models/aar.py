@@ -181,10 +181,12 @@ class RelationNetwork(nn.Module):
         self.bias_M = nn.Parameter(torch.zeros(num))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        feature_BTMC = batch["feature_BTMC"]
-        for graph in self.graphs:
-            feature_BTMC = graph(feature_BTMC)
-        logit_BTM = _classify(feature_BTMC, self.weight_MC, self.bias_M)
+        # weights are many more than features: to turn them into half precision costs more than it saves
+        with torch.autocast(batch["feature_BTMC"].device.type, enabled=False):
+            feature_BTMC = batch["feature_BTMC"].to(self.weight_MC.dtype)
+            for graph in self.graphs:
+                feature_BTMC = graph(feature_BTMC)
+            logit_BTM = _classify(feature_BTMC, self.weight_MC, self.bias_M)
         if self.average and not self.training:
             logit_BTM = _mean_prediction(logit_BTM, batch.get("frame_mask_BT"))
         return {"logit_BTM": logit_BTM}

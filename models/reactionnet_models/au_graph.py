@@ -50,9 +50,9 @@ class SpatialGraph(nn.Module):
 
 
 class TemporalGraph(nn.Module):
-    """G^st, Eq. 13; h before the first frame is 0. Output h of every frame, which depends on no later one.
+    """G^st, Eq. 13, a GRU; h before the first frame is 0. Output h of every frame, which depends on no later one.
 
-    The pools are (gate, E, 2C, C) with gates z, r, candidate; the first C rows act on h, the others on the input, in the
+    The pool is (E, 2C, gate, C) with gates z, r, candidate; the first C rows act on h, the others on the input, in the
     order of the printed concatenation. What does not depend on h is computed for all frames at once, or for `AT_ONCE` where
     no gradient keeps it in memory anyway.
     """
@@ -64,14 +64,16 @@ class TemporalGraph(nn.Module):
         self.norm, self.width = norm, width
         self.relation_ME = _parameter(num_units, embedding)
         self.unit_ME = _parameter(num_units, embedding)
-        self.pool_GECC = nn.Parameter(torch.stack([_parameter(embedding, 2 * width, width).data for _ in range(3)]))
+        # gates lie side by side: one product each instead of three, and none is moved before it
+        self.pool_ECGC = nn.Parameter(torch.stack([_parameter(embedding, 2 * width, width).data for _ in range(3)], 2))
 
     def forward(self, feature_BTMC: Tensor) -> Tensor:
         width = self.width
         related_MM = adjacency(self.relation_ME, self.norm)
-        # z, r and candidate of a unit lie side by side: one product each instead of three
-        theta_MCGC = torch.einsum("me,gecd->mcgd", self.unit_ME, self.pool_GECC)
-        old_MCD, new_MCD = theta_MCGC.flatten(2).split(width, dim=1)
+        old_MCD, new_MCD = (
+            (self.unit_ME @ pool_ECGC.flatten(1)).unflatten(1, (width, -1))
+            for pool_ECGC in self.pool_ECGC.split(width, dim=1)
+        )
         gates_MCD, candidate_MCC = old_MCD.split([2 * width, width], dim=-1)
         num, length, units = feature_BTMC.shape[:3]
         state_MBC = feature_BTMC.new_zeros(units, num, width)

@@ -40,14 +40,16 @@ class DomainAdaptor(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         # a sum's gradient is a view, a mean's a map of its own; half precision could not hold the sum
         pooled_NC = x_NCHW.sum((2, 3), dtype=self.choose.weight.dtype) / (x_NCHW.shape[2] * x_NCHW.shape[3])
-        share_NK = self.choose(pooled_NC).softmax(-1)
-        hidden = linear(pooled_NC, self.weight1_KRC.flatten(0, 1), self.bias1_KR.flatten())
-        hidden_NKR = torch.relu(hidden).unflatten(1, self.bias1_KR.shape)
-        mixed_NX = (hidden_NKR * share_NK[..., None]).flatten(1)
-        scale_NC = torch.addmm(share_NK @ self.bias2_KC, mixed_NX, self.weight2_KRC.flatten(0, 1)).sigmoid()
-        if self.diversify:
-            adapted_NKC = torch.einsum("nkr,krc->nkc", hidden_NKR, self.weight2_KRC) + self.bias2_KC
-            self.similarity = mean_similarity(adapted_NKC)
+        # weights are many more than pooled features: to turn them into half precision costs more than it saves
+        with torch.autocast(x_NCHW.device.type, enabled=False):
+            share_NK = self.choose(pooled_NC).softmax(-1)
+            hidden = linear(pooled_NC, self.weight1_KRC.flatten(0, 1), self.bias1_KR.flatten())
+            hidden_NKR = torch.relu(hidden).unflatten(1, self.bias1_KR.shape)
+            mixed_NX = (hidden_NKR * share_NK[..., None]).flatten(1)
+            scale_NC = torch.addmm(share_NK @ self.bias2_KC, mixed_NX, self.weight2_KRC.flatten(0, 1)).sigmoid()
+            if self.diversify:
+                adapted_NKC = torch.einsum("nkr,krc->nkc", hidden_NKR, self.weight2_KRC) + self.bias2_KC
+                self.similarity = mean_similarity(adapted_NKC)
         return x_NCHW * scale_NC.to(x_NCHW)[:, :, None, None]
 
 

@@ -11,16 +11,27 @@ from reactionnet_models.relations import RelationGraph
 
 
 class Stacked(nn.Module):
-    """A linear layer of each of several places, in one einsum: weights (*places, in, out)."""
+    """A linear layer of each of several places, P in all, in one product: (N, *places, in) to (N, *places, out).
+
+    In float32 also under mixed precision: weights are many more than what passes through them, so that turning them into
+    half precision costs more than it saves.
+    """
 
     def __init__(self, places: tuple[int, ...], num_in: int, num_out: int):
         super().__init__()
         limit = num_in**-0.5  # as nn.Linear starts
-        self.weight = nn.Parameter(torch.empty(*places, num_in, num_out).uniform_(-limit, limit))
+        self.weight = nn.Parameter(torch.empty(*places, num_out, num_in).uniform_(-limit, limit))
         self.bias = nn.Parameter(torch.empty(*places, num_out).uniform_(-limit, limit))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.einsum("n...i,...io->n...o", x, self.weight) + self.bias
+        out_PON = self.samples_last(x.flatten(1, -2).permute(1, 2, 0))
+        return out_PON.permute(2, 0, 1).unflatten(1, self.bias.shape[:-1])
+
+    def samples_last(self, x_PIN: Tensor) -> Tensor:
+        """(P, in, N) to (P, out, N): so a product reads the weights as they lie, and the next one what this one writes."""
+        with torch.autocast(x_PIN.device.type, enabled=False):
+            bias_PO1, weight_POI = self.bias.flatten(0, -2)[..., None], self.weight.flatten(0, -3)
+            return torch.baddbmm(bias_PO1, weight_POI, x_PIN.to(weight_POI.dtype))
 
 
 class NodeHeads(nn.Module):
@@ -28,20 +39,14 @@ class NodeHeads(nn.Module):
 
     def __init__(self, config: Config, width: int, num_labels: int):
         super().__init__()
-        places = (len(config.domains), num_labels)
-        self.num_labels = num_labels
-        limit = width**-0.5  # as nn.Linear starts
-        # features before labels, so that one product a domain reads the weights as they lie
-        weight = torch.empty(places[0], width, num_labels, config.head_width).uniform_(-limit, limit)
-        self.weight_DFKH = nn.Parameter(weight)
-        self.bias_DKH = nn.Parameter(torch.empty(*places, config.head_width).uniform_(-limit, limit))
-        self.last = Stacked(places, config.head_width, config.node_width)
+        num_domains, self.places = len(config.domains), (num_labels, config.head_width)
+        self.first = Stacked((num_domains,), width, num_labels * config.head_width)  # all labels see the same features
+        self.last = Stacked((num_domains, num_labels), config.head_width, config.node_width)
 
     def forward(self, feature_NDF: Tensor) -> Tensor:
-        hidden_DNX = torch.baddbmm(
-            self.bias_DKH.flatten(1)[:, None], feature_NDF.transpose(0, 1), self.weight_DFKH.flatten(2)
-        )
-        return self.last(hidden_DNX.relu_().transpose(0, 1).unflatten(2, self.bias_DKH.shape[1:]))
+        hidden_DXN = torch.relu_(self.first.samples_last(feature_NDF.permute(1, 2, 0)))
+        node_PCN = self.last.samples_last(hidden_DXN.unflatten(1, self.places).flatten(0, 1))
+        return node_PCN.unflatten(0, self.last.bias.shape[:2]).permute(3, 0, 1, 2)
 
 
 class Attention(nn.Module):

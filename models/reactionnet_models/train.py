@@ -36,7 +36,7 @@ def run(
     sweep: Annotated[str | None, typer.Option(help="KEY=A,B,C: a run for each value, and a table of their scores.")] = None,
     init: Annotated[str | None, typer.Option(help="Run or model to start from; none starts afresh.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides weights, order and draws.")] = 0,
-    precision: Annotated[str, typer.Option(help="Lightning's names; auto: bf16-mixed if the hardware has it.")] = "auto",
+    precision: Annotated[str, typer.Option(help="Lightning's names; auto: bf16-mixed if that is faster here.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processors or GPUs to train on.")] = 1,
     checkpoint_steps: Annotated[int, typer.Option(min=1, help="Steps from one checkpoint to the next.")] = 200,
     max_steps: Annotated[int, typer.Option(min=0, help="Stop each stage after so many steps; 0 trains to the end.")] = 0,

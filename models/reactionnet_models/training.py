@@ -21,6 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +30,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.benchmark import Timer
 
 from reactionnet_datasets.command import alone
 from reactionnet_datasets.rules import make_rules
@@ -77,10 +79,13 @@ class Job:
 
     @property
     def lightning_precision(self) -> str:
-        """`auto` is bf16-mixed where a GPU or a processor multiplies bfloat16 by itself, which is up to twice as fast."""
+        """`auto` is that of the run in the folder, where one was begun; else bf16-mixed on a GPU, or a processor that is faster
+        in it."""
         if self.precision != "auto":
             return self.precision
-        return "bf16-mixed" if torch.cuda.is_available() or has_bf16_instructions() else "32-true"
+        if (self.out / RUN).is_file():
+            return str(json.loads((self.out / RUN).read_bytes())["precision"])
+        return "bf16-mixed" if torch.cuda.is_available() or is_faster_in_bf16() else "32-true"
 
     @property
     def chooses(self) -> bool:
@@ -99,10 +104,23 @@ class Job:
         )  # fmt: skip
 
 
-def has_bf16_instructions() -> bool:
-    """Whether this processor has them; False where this torch cannot say (before 2.12)."""
+@lru_cache(maxsize=1)
+def is_faster_in_bf16() -> bool:
+    """Whether this processor multiplies matrices faster in bfloat16 than in float32. Tried, for a few hundredths of a second,
+    where it has instructions for that: they take half the time of float32's on some processors, and twice on others.
+
+    False where this torch cannot say what the processor has (before 2.12).
+    """
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+    if not (known.get("avx512_bf16") or known.get("amx_bf16")):
+        return False
+    return seconds_of_product(torch.bfloat16) < 0.8 * seconds_of_product(torch.float32)
+
+
+def seconds_of_product(dtype: torch.dtype) -> float:
+    """What one thread takes to multiply two matrices of 768 x 768."""
+    matrix = torch.ones(768, 768, dtype=dtype)
+    return Timer("matrix @ matrix", globals={"matrix": matrix}).blocked_autorange(min_run_time=0.02).median
 
 
 class Step(lightning.LightningModule):

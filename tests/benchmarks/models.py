@@ -44,13 +44,32 @@ WAYS = ("loop", "eager", "compiled")
 MEMORY_SLACK = 1.02
 
 
-def make(part: str, way: str, size: str, batch: int, training: bool) -> Any:
-    """A function that does one step, and one that does its gradient too where `training`."""
+def make(part: str, way: str, size: str, batch: int, training: bool, precision: str) -> Any:
+    """A function that does one step in Lightning's precision of that name, `32-true` or `bf16-mixed`, and where `training`
+    the gradient of its loss too, which is computed outside autocast, as Lightning does."""
     torch.manual_seed(0)
     if part in cage.PRESETS:
-        return make_cage(way, part, batch, training)
-    if part in ("adaptors", "heads"):
-        return make_drr(part, way, batch * DRR_SAMPLES, training)
+        net, forward = make_cage(way, part, batch, training)
+    elif part in ("adaptors", "heads"):
+        net, forward = make_drr(part, way, batch * DRR_SAMPLES, training)
+    else:
+        net, forward = make_aar(part, way, size, batch, training)
+
+    def step() -> None:
+        with (
+            torch.set_grad_enabled(training),
+            torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"),
+        ):
+            found = forward()
+        if training:
+            found.backward()
+            net.zero_grad()
+
+    return step
+
+
+def make_aar(part: str, way: str, size: str, batch: int, training: bool) -> tuple[torch.nn.Module, Any]:
+    """A stage's network, and a function of its loss, or where not `training` of its answer."""
     config = aar.PRESETS["bp4d" if size == "full" else "small"]
     config = aar.with_rates(config, {f"au_occ_{au}": 0.3 for au in config.aus})
     net = getattr(aar.build(config), part).train(training)
@@ -70,19 +89,10 @@ def make(part: str, way: str, size: str, batch: int, training: bool) -> Any:
     else:
         forward = torch.compile(net, fullgraph=True) if way == "compiled" else net
         run = lambda: forward(given)  # noqa: E731
-
-    def step() -> None:
-        if not training:
-            with torch.no_grad():
-                run()
-            return
-        aar.loss(run(), given, config)["loss"].backward()
-        net.zero_grad()
-
-    return step
+    return net, (lambda: aar.loss(run(), given, config)["loss"]) if training else run
 
 
-def make_drr(part: str, way: str, batch: int, training: bool) -> Any:
+def make_drr(part: str, way: str, batch: int, training: bool) -> tuple[torch.nn.Module, Any]:
     """The same of DRR at full size: the heads of its 3 x 12 nodes, or one adaptor of each width of ResNet-18, K = 8, on the
     maps that it sees there."""
     if part == "heads":
@@ -106,26 +116,36 @@ def make_drr(part: str, way: str, batch: int, training: bool) -> Any:
 
     run = {"loop": loop, "eager": ours, "compiled": torch.compile(ours, fullgraph=True)}[way]
 
-    def step() -> None:
-        with torch.set_grad_enabled(training):
-            found = run()
-        if training:
-            torch.stack([one.sum() for one in found]).sum().backward()
-            net.zero_grad()
-            for one in given:
-                one.grad = None
+    def loss() -> torch.Tensor:
+        for one in given:
+            one.grad = None
+        return torch.stack([one.sum() for one in run()]).sum()
 
-    return step
+    return net, loss if training else run
 
 
-def under(precision: str, step: Any) -> Any:
-    """The step in Lightning's precision of that name: `32-true` or `bf16-mixed`."""
+def make_cage(way: str, preset: str, batch: int, training: bool) -> tuple[torch.nn.Module, Any]:
+    """The same of a CAGE preset, or of torchvision's own module with the same head and weights, by the words of Eq. 1."""
+    config = cage.replace(cage.PRESETS[preset], weights=None, class_weights=cage.WEIGHTS_8)
+    model = cage.build(config).train(training)
+    given = cage.example(config, batch)
+    net: Any = model
+    if way == "loop":
+        net = model.encoder
+        last = next(name for name in ("classifier", "head", "fc") if hasattr(net, name))  # as torchvision calls it
+        pooling = getattr(net, last) if config.encoder.startswith("maxvit") else ()  # the others pool before
+        setattr(net, last, torch.nn.Sequential(*pooling, *model.head))
+    run = torch.compile(net, fullgraph=True) if way == "compiled" else net
+    weight = torch.tensor(cage.WEIGHTS_8)
 
-    def run() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-            step()
+    def literal_loss() -> torch.Tensor:
+        out = run(given["image_BCHW"])
+        entropy = torch.nn.functional.cross_entropy(out[:, :8], given["expression_B"], weight=weight)
+        return entropy + 5 * torch.nn.functional.mse_loss(out[:, 8:], given["affect_BD"])
 
-    return run
+    if not training:
+        return net, lambda: run(given["image_BCHW"] if way == "loop" else given)
+    return net, literal_loss if way == "loop" else lambda: cage.loss(run(given), given, config)["loss"]
 
 
 def peak_of(part: str, way: str, size: str, batch: int, training: bool, precision: str) -> float:
@@ -145,7 +165,7 @@ def peak_of(part: str, way: str, size: str, batch: int, training: bool, precisio
 def _measure(arguments: list[str]) -> None:
     torch.set_num_threads(1)
     part, way, size, batch, training, precision = arguments
-    step = under(precision, make(part, way, size, int(batch), training == "1"))
+    step = make(part, way, size, int(batch), training == "1", precision)
     before = resident("RssAnon")
     step()
     ctypes.CDLL(None).malloc_trim(0)
@@ -159,37 +179,6 @@ def resident(name: str) -> float:
     Linux."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))
-
-
-def make_cage(way: str, preset: str, batch: int, training: bool) -> Any:
-    """A step of a CAGE preset, or of torchvision's own module with the same head and weights, by the words of Eq. 1."""
-    torch.manual_seed(0)
-    config = cage.replace(cage.PRESETS[preset], weights=None, class_weights=cage.WEIGHTS_8)
-    model = cage.build(config).train(training)
-    given = cage.example(config, batch)
-    net: Any = model
-    if way == "loop":
-        net = model.encoder
-        last = next(name for name in ("classifier", "head", "fc") if hasattr(net, name))  # as torchvision calls it
-        pooling = getattr(net, last) if config.encoder.startswith("maxvit") else ()  # the others pool before
-        setattr(net, last, torch.nn.Sequential(*pooling, *model.head))
-    run = torch.compile(net, fullgraph=True) if way == "compiled" else net
-    weight = torch.tensor(cage.WEIGHTS_8)
-
-    def literal_loss() -> torch.Tensor:
-        out = run(given["image_BCHW"])
-        entropy = torch.nn.functional.cross_entropy(out[:, :8], given["expression_B"], weight=weight)
-        return entropy + 5 * torch.nn.functional.mse_loss(out[:, 8:], given["affect_BD"])
-
-    def step() -> None:
-        if not training:
-            with torch.no_grad():
-                run(given["image_BCHW"] if way == "loop" else given)
-            return
-        (literal_loss() if way == "loop" else cage.loss(run(given), given, config)["loss"]).backward()
-        net.zero_grad()
-
-    return step
 
 
 def timed(steps: dict[str, Any], repeats: int) -> dict[str, float]:
@@ -245,7 +234,7 @@ def main(
         for training in (True, False):
             if only not in name:
                 continue
-            steps = {way: under(precision, make(part, way, size, batch, training)) for way in ways}
+            steps = {way: make(part, way, size, batch, training, precision) for way in ways}
             middle = timed(steps, repeats)
             peaks = [peak_of(part, way, size, batch, training, precision) for way in ("loop", "eager")]
             ratios = [f"{middle['loop'] / middle[way]:.2f} ({goal})" for way in ways[1:]]

@@ -148,6 +148,16 @@ def test_the_graph_gru_sees_no_later_frame():
     assert not torch.allclose(before[:, 4], after[:, 4])
 
 
+@pytest.mark.parametrize("preset", ["tiny", "tiny_aa_gsh", "tiny_aa_gsp"])
+def test_the_second_stage_answers_alike_under_mixed_precision(preset):
+    torch.manual_seed(0)
+    net = aar.build(aar.PRESETS[preset]).relation
+    given = {"feature_BTMC": torch.randn(2, 4, 3, 12).bfloat16()}
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = net(given)["logit_BTM"]
+    assert torch.equal(mixed, net({"feature_BTMC": given["feature_BTMC"].float()})["logit_BTM"])
+
+
 def test_spatial_graphs_are_eq_11_and_15():
     torch.manual_seed(2)
     own, shared, feature = SpatialGraph(4, 6, 3), SharedGraph(4, 6, 3), torch.randn(2, 3, 4, 6)

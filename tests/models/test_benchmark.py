@@ -22,4 +22,4 @@ def benchmark():
 @pytest.mark.parametrize("part", ["attention", "relation", "adaptors", "heads", "small_combined"])
 def test_each_part_and_its_loop_take_a_step(benchmark, part, training):
     for way in ("loop", "eager"):
-        benchmark.make(part, way, "small", 2, training)()
+        benchmark.make(part, way, "small", 2, training, "32-true")()

@@ -69,10 +69,11 @@ def test_the_answers_come_from_a_label_of_each_domain_literally():
     _, domain, node = head(feature, mask)
     for d in range(3):
         for n in range(3):
-            hidden = feature[0, 0, d] @ head.heads.weight_DFKH[d, :, n] + head.heads.bias_DKH[d, n]
-            found = hidden.relu() @ head.heads.last.weight[d, n] + head.heads.last.bias[d, n]
+            first, own = head.heads.first, slice(n * config.head_width, (n + 1) * config.head_width)
+            hidden = first.weight[d, own] @ feature[0, 0, d] + first.bias[d, own]
+            found = head.heads.last.weight[d, n] @ hidden.relu() + head.heads.last.bias[d, n]
             torch.testing.assert_close(node[0, 0, d, n], found)
-            logit = found @ head.classify.weight[d, n] + head.classify.bias[d, n]
+            logit = head.classify.weight[d, n] @ found + head.classify.bias[d, n]
             torch.testing.assert_close(domain[0, 0, d, n], logit[0])
 
 

@@ -195,6 +195,22 @@ def test_weights_of_a_resnet_fit_below_the_adaptors(tmp_path):
         map_encoder("resnet50", num_adapters=2)
 
 
+def test_heads_and_adaptors_answer_alike_under_mixed_precision():
+    torch.manual_seed(0)
+    adaptor, reasoner = DomainAdaptor(32, 3), Reasoner(PRESETS["tiny"], 16, "aud")
+    x, feature = torch.randn(2, 32, 4, 4), torch.randn(2, 3, 16)
+
+    def answers() -> list[torch.Tensor]:
+        node = reasoner.heads(feature)
+        return [adaptor(x), node, reasoner.classify(node)]
+
+    plain = answers()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, of_half = answers(), adaptor(x.bfloat16())
+    assert all(torch.equal(one, other) for one, other in zip(plain, mixed, strict=True))
+    assert of_half.dtype == torch.bfloat16  # maps stay what they are
+
+
 def test_attentional_fusion_weighs_two_maps():
     torch.manual_seed(0)
     fusion = AttentionalFusion(8).eval()

@@ -391,14 +391,36 @@ def test_features_are_made_in_the_precision_of_the_run(shards, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("known", "found"), [({"avx512_bf16": True}, "bf16-mixed"), ({"amx_bf16": True}, "bf16-mixed"), ({}, "32-true")]
+    ("known", "bf16_s", "found"),
+    [
+        ({"avx512_bf16": True}, 0.5, "bf16-mixed"),
+        ({"amx_bf16": True}, 0.1, "bf16-mixed"),
+        ({"avx512_bf16": True}, 2.0, "32-true"),  # instructions for it that are no gain
+        ({}, 0.5, "32-true"),
+    ],
 )
-def test_auto_precision_is_what_the_processor_multiplies_by_itself(known, found, shards, tmp_path, monkeypatch):
+def test_auto_precision_is_what_the_processor_multiplies_faster(known, bf16_s, found, shards, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    monkeypatch.setattr(training, "seconds_of_product", lambda dtype: bf16_s if dtype == torch.bfloat16 else 1.0)
+    training.is_faster_in_bf16.cache_clear()
     asked = job(cage, "tiny_discrete", shards, tmp_path, precision="auto")
     assert asked.lightning_precision == found
     assert replace(asked, precision="32-true").lightning_precision == "32-true"
+    training.is_faster_in_bf16.cache_clear()
+
+
+def test_a_product_takes_some_time_in_either_precision():
+    assert all(0 < training.seconds_of_product(dtype) < 1 for dtype in (torch.float32, torch.bfloat16))
+
+
+def test_a_run_goes_on_in_the_precision_that_it_began_with(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "is_faster_in_bf16", lambda: True)
+    first = job(cage, "tiny_discrete", shards, tmp_path / "run", precision="auto", max_steps=1)
+    with pytest.raises(StoppedEarlyError):
+        run_job(first)
+    monkeypatch.setattr(training, "is_faster_in_bf16", lambda: False)  # as on another machine
+    assert run_job(replace(first, max_steps=-1))["precision"] == "bf16-mixed"
 
 
 def test_a_checkpoint_that_could_run_code_is_refused(straight, tmp_path):
