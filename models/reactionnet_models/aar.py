@@ -116,11 +116,7 @@ class AttentionNetwork(nn.Module):
         image_BTCHW = batch["image_BTCHW"]
         shape = image_BTCHW.shape[:2]
         image_NCHW = image_BTCHW.flatten(0, 1)
-        # One picture at a time fills a processor's cache; more at once would cost memory and time.
-        alone = image_NCHW.device.type == "cpu" and not (
-            self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()
-        )
-        parts = [self._units(part) for part in image_NCHW.split(1 if alone else len(image_NCHW))]
+        parts = [self._units(part) for part in image_NCHW.split(_at_once(self, image_NCHW))]
         maps, features = zip(*parts, strict=True)
         feature_BTMC = torch.cat(features).unflatten(0, shape)
         found = {"feature_BTMC": feature_BTMC, "logit_BTM": _classify(feature_BTMC, self.weight_MC, self.bias_M)}
@@ -184,12 +180,15 @@ class RelationNetwork(nn.Module):
         # weights are many more than features: to turn them into half precision costs more than it saves
         with torch.autocast(batch["feature_BTMC"].device.type, enabled=False):
             feature_BTMC = batch["feature_BTMC"].to(self.weight_MC.dtype)
-            for graph in self.graphs:
-                feature_BTMC = graph(feature_BTMC)
-            logit_BTM = _classify(feature_BTMC, self.weight_MC, self.bias_M)
+            logit_BTM = torch.cat([self._answer(part) for part in feature_BTMC.split(_at_once(self, feature_BTMC))])
         if self.average and not self.training:
             logit_BTM = _mean_prediction(logit_BTM, batch.get("frame_mask_BT"))
         return {"logit_BTM": logit_BTM}
+
+    def _answer(self, feature_BTMC: Tensor) -> Tensor:
+        for graph in self.graphs:
+            feature_BTMC = graph(feature_BTMC)
+        return _classify(feature_BTMC, self.weight_MC, self.bias_M)
 
 
 class AAR(nn.Module):
@@ -207,6 +206,13 @@ class AAR(nn.Module):
             return found
         given = {**batch, "feature_BTMC": found["feature_BTMC"]}
         return {**found, "logit0_BTM": found["logit_BTM"], **self.relation(given)}
+
+
+def _at_once(net: nn.Module, x: Tensor) -> int:
+    """How many pictures or sequences go through a network together: all, but for inference on a processor, where one fills
+    its cache and more would cost memory and time."""
+    alone = x.device.type == "cpu" and not (net.training or torch.is_grad_enabled() or torch.compiler.is_compiling())
+    return 1 if alone else len(x)
 
 
 def _classify(feature_BTMC: Tensor, weight_MC: Tensor, bias_M: Tensor) -> Tensor:

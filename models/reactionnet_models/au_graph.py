@@ -53,11 +53,8 @@ class TemporalGraph(nn.Module):
     """G^st, Eq. 13, a GRU; h before the first frame is 0. Output h of every frame, which depends on no later one.
 
     The pool is (E, 2C, gate, C) with gates z, r, candidate; the first C rows act on h, the others on the input, in the
-    order of the printed concatenation. What does not depend on h is computed for all frames at once, or for `AT_ONCE` where
-    no gradient keeps it in memory anyway.
+    order of the printed concatenation. What does not depend on h is computed for all frames at once.
     """
-
-    AT_ONCE = 8
 
     def __init__(self, num_units: int, width: int, embedding: int, norm: str = "global"):
         super().__init__()
@@ -68,28 +65,27 @@ class TemporalGraph(nn.Module):
         self.pool_ECGC = nn.Parameter(torch.stack([_parameter(embedding, 2 * width, width).data for _ in range(3)], 2))
 
     def forward(self, feature_BTMC: Tensor) -> Tensor:
-        width = self.width
+        width, (num, length, units) = self.width, feature_BTMC.shape[:3]
         related_MM = adjacency(self.relation_ME, self.norm)
-        old_MCD, new_MCD = (
-            (self.unit_ME @ pool_ECGC.flatten(1)).unflatten(1, (width, -1))
-            for pool_ECGC in self.pool_ECGC.split(width, dim=1)
-        )
-        gates_MCD, candidate_MCC = old_MCD.split([2 * width, width], dim=-1)
-        num, length, units = feature_BTMC.shape[:3]
+        of_state_ECGC, of_input_ECGC = self.pool_ECGC.split(width, dim=1)
+        flat_MNC = (related_MM @ feature_BTMC).permute(2, 1, 0, 3).flatten(1, 2)
+        given_MTBD = torch.bmm(flat_MNC, self._weights(of_input_ECGC)).unflatten(1, (length, num))
+        gates_MCD, candidate_MCC = self._weights(of_state_ECGC).split([2 * width, width], dim=-1)
         state_MBC = feature_BTMC.new_zeros(units, num, width)
         states = []
-        for part_BTMC in feature_BTMC.split(length if torch.is_grad_enabled() else self.AT_ONCE, dim=1):
-            flat_MNC = (related_MM @ part_BTMC).permute(2, 1, 0, 3).flatten(1, 2)
-            given_MTBD = torch.bmm(flat_MNC, new_MCD).unflatten(1, (-1, num))
-            given = given_MTBD.split([2 * width, width], dim=-1)
-            for gates_MBD, candidate_MBC in zip(given[0].unbind(1), given[1].unbind(1), strict=True):
-                mixed_MBC = (related_MM @ state_MBC.flatten(1)).view_as(state_MBC)
-                z, r = torch.sigmoid(torch.baddbmm(gates_MBD, mixed_MBC, gates_MCD)).chunk(2, dim=-1)
-                mixed_MBC = (related_MM @ (r * state_MBC).flatten(1)).view_as(state_MBC)
-                candidate = torch.tanh(torch.baddbmm(candidate_MBC, mixed_MBC, candidate_MCC))
-                state_MBC = candidate + z * (state_MBC - candidate)  # Eq. 13d
-                states.append(state_MBC)
+        of_gates, of_candidate = given_MTBD.split([2 * width, width], dim=-1)
+        for gates_MBD, given_MBC in zip(of_gates.unbind(1), of_candidate.unbind(1), strict=True):
+            mixed_MBC = (related_MM @ state_MBC.flatten(1)).view_as(state_MBC)
+            z, r = torch.baddbmm(gates_MBD, mixed_MBC, gates_MCD).sigmoid_().chunk(2, dim=-1)
+            mixed_MBC = (related_MM @ (r * state_MBC).flatten(1)).view_as(state_MBC)
+            candidate_MBC = torch.baddbmm(given_MBC, mixed_MBC, candidate_MCC).tanh_()
+            state_MBC = torch.lerp(candidate_MBC, state_MBC, z)  # Eq. 13d
+            states.append(state_MBC)
         return torch.stack(states).permute(2, 0, 1, 3)
+
+    def _weights(self, pool_ECGC: Tensor) -> Tensor:
+        """Q_i W of each unit for one half of the concatenation, gates side by side: (M, C, 3C)."""
+        return (self.unit_ME @ pool_ECGC.flatten(1)).unflatten(1, (self.width, -1))
 
 
 def _per_unit(feature_BTMC: Tensor, theta_MCD: Tensor) -> Tensor:

@@ -27,35 +27,50 @@ class Metric(Protocol):
 
 
 class ActionUnits:
-    """F1 of each action unit and their mean, from outputs `logit_key` and labels `au_BTM`, `au_mask_BTM`."""
+    """F1 of each action unit and their mean, and the mean average precision, from outputs `logit_key` and labels `au_BTM`,
+    `au_mask_BTM`."""
 
     def __init__(self, aus: Sequence[int], threshold: float = 0.5, logit_key: str = "logit_BTM"):
         ensure()  # torchmetrics imports torchvision
-        from torchmetrics.classification import MultilabelF1Score
+        from torchmetrics.classification import BinaryAveragePrecision, BinaryF1Score
 
         self.names = tuple(f"au{au}" for au in aus)
         self._key, self._threshold = logit_key, threshold
-        self._f1 = MultilabelF1Score(len(aus), average="none", ignore_index=-1, zero_division=0.0)
+        # one a unit: torchmetrics' of many labels want two at least, and one that is labelled
+        self._f1s = [BinaryF1Score(ignore_index=-1, zero_division=0.0) for _ in aus]
+        self._precisions = [BinaryAveragePrecision(ignore_index=-1) for _ in aus]
         self.definition = (
             f"F1-frame: an action unit is predicted where its probability is >= {threshold} (a tie counts as predicted); "
             "frames whose label is masked are skipped; an action unit without a true or predicted frame scores 0 (zero "
             "division), one without a labelled frame is not measured; f1 is the mean over those measured; all frames of a "
-            "fold are pooled, folds are averaged"
+            "fold are pooled, folds are averaged; average_precision, which hangs on no threshold, is the mean over the units "
+            "that occur of the precision at each recall that is reached (scikit-learn's)"
         )
-        self._labelled_M = torch.zeros(len(aus), dtype=torch.long)
+        self._labelled_M, self._true_M = torch.zeros(2, len(aus), dtype=torch.long)
 
     def update(self, out: Batch, batch: Batch) -> None:
-        found_NM = (out[self._key].float().sigmoid() >= self._threshold).flatten(0, -2).long().cpu()
+        share_NM = out[self._key].float().sigmoid().flatten(0, -2).cpu()
         mask_NM = batch["au_mask_BTM"].flatten(0, -2).cpu()
         true_NM = torch.where(mask_NM, batch["au_BTM"].flatten(0, -2).cpu(), -1).long()
-        self._f1.update(found_NM, true_NM)
+        for place, (share_N, true_N) in enumerate(zip(share_NM.unbind(-1), true_NM.unbind(-1), strict=True)):
+            self._f1s[place].update((share_N >= self._threshold).long(), true_N)
+            self._precisions[place].update(share_N, true_N)
         self._labelled_M += mask_NM.sum(0)
+        self._true_M += (true_NM == 1).sum(0)
 
     def compute(self) -> dict[str, float]:
-        each_M = torch.where(self._labelled_M > 0, self._f1.compute(), torch.nan).tolist()
+        labelled = zip(self._f1s, self._labelled_M.tolist(), strict=True)
+        each_M = [float(f1.compute()) if num else math.nan for f1, num in labelled]
         measured = [value for value in each_M if not math.isnan(value)]
         mean = sum(measured) / len(measured) if measured else float("nan")
-        return {"f1": mean, **{f"f1_{name}": value for name, value in zip(self.names, each_M, strict=True)}}
+        of_each = {f"f1_{name}": value for name, value in zip(self.names, each_M, strict=True)}
+        return {"f1": mean, "average_precision": self._mean_precision(), **of_each}
+
+    def _mean_precision(self) -> float:
+        """Over the units that occur; of none nan."""
+        occurring = (one for one, num in zip(self._precisions, self._true_M.tolist(), strict=True) if num)
+        each = [float(precision.compute()) for precision in occurring]
+        return sum(each) / len(each) if each else math.nan
 
     def details(self) -> dict[str, Any]:
         found = self.compute()

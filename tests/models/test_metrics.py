@@ -22,6 +22,22 @@ def test_f1_counts_ties_as_predicted_skips_masks_and_gives_0_for_nothing():
     assert found["f1"] == pytest.approx((0.5 + 0.0 + 2 / 3) / 3)
 
 
+@pytest.mark.filterwarnings("error")
+def test_average_precision_is_scikit_learns_over_the_units_that_occur():
+    average_precision = pytest.importorskip("sklearn.metrics").average_precision_score
+    torch.manual_seed(0)
+    logit, true, mask = torch.randn(60, 3).mul(2).round(), (torch.rand(60, 3) < 0.3).float(), torch.rand(60, 3) < 0.8
+    true[:, 1] = 0
+    metric = ActionUnits((1, 2, 4))
+    for part in (slice(0, 20), slice(20, 60)):
+        metric.update({"logit_BTM": logit[part]}, {"au_BTM": true[part], "au_mask_BTM": mask[part]})
+    theirs = [average_precision(true[mask[:, j], j], logit[mask[:, j], j]) for j in (0, 2)]
+    assert metric.compute()["average_precision"] == pytest.approx(sum(theirs) / 2, abs=1e-6)
+    nothing = ActionUnits((1,))
+    nothing.update({"logit_BTM": logit[:, :1]}, {"au_BTM": true[:, 1:2], "au_mask_BTM": mask[:, 1:2]})
+    assert math.isnan(nothing.compute()["average_precision"])
+
+
 def test_expressions_are_scikit_learns_weighted_average():
     report = pytest.importorskip("sklearn.metrics").precision_recall_fscore_support
     torch.manual_seed(0)
