@@ -110,7 +110,7 @@ TABLES: dict[str, Results] = {
     ),
     "aar": Results(
         title="AAR: 12 action units, intensity >= 2",
-        scores=("f1",),
+        scores=("f1", "average_precision"),
         rows=(
             _drr(
                 "weighted ResNet-18 of whole pictures", "resnet18_aud", _RESNET18, *_WHOLE, "image_size=96", _12_AUS,

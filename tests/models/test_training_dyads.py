@@ -92,7 +92,7 @@ def test_abaw6_starts_from_its_pretraining(shards, tmp_path):
     assert [row["stage"] for row in read_history(tmp_path / "au")] == ["encoders"] * 2 + ["fusion"] * 2
     assert (tmp_path / "au" / "fusion" / "features" / "train" / "sound_BC_0.npy").is_file()
     scores = judge(tmp_path / "au", shards)
-    assert set(scores["scores"]) == {"f1", *(f"f1_au{au}" for au in AUS)} and scores["frames"] == 8
+    assert set(scores["scores"]) == {"f1", "average_precision", *(f"f1_au{au}" for au in AUS)} and scores["frames"] == 8
 
 
 def test_drr_counts_relations_and_rates_and_does_three_tasks(shards, tmp_path):
