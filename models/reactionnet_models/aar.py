@@ -116,7 +116,8 @@ class AttentionNetwork(nn.Module):
         image_BTCHW = batch["image_BTCHW"]
         shape = image_BTCHW.shape[:2]
         image_NCHW = image_BTCHW.flatten(0, 1)
-        parts = [self._units(part) for part in image_NCHW.split(_at_once(self, image_NCHW))]
+        at_once = torch.get_num_threads() if _in_parts(self, image_NCHW) else len(image_NCHW)
+        parts = [self._units(part) for part in image_NCHW.split(at_once)]
         maps, features = zip(*parts, strict=True)
         feature_BTMC = torch.cat(features).unflatten(0, shape)
         found = {"feature_BTMC": feature_BTMC, "logit_BTM": _classify(feature_BTMC, self.weight_MC, self.bias_M)}
@@ -126,15 +127,18 @@ class AttentionNetwork(nn.Module):
 
     def _units(self, image_NCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Maps (N, M, H, W), empty without attention, and features (N, M, C)."""
+        # Line by line: without gradients a map goes once the next is there. In place: batch normalisation needs its input only.
         x = self.pool(self.region1(image_NCHW))
         x = self.pool(self.region2(x)).contiguous(memory_format=torch.channels_last)
         for conv, bn in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
-            x = torch.relu_(bn(conv(x)))  # in place: batch normalisation needs its input, not its output
+            x = conv(x)
+            x = torch.relu_(bn(x))
         attention_NMHW = x.new_zeros(0) if self.attend is None else torch.sigmoid(self.attend(x))
         x = self.conv4(x)
         if self.attend is not None:
             x = _Gate.apply(x.unflatten(1, (self.num, self.width)), attention_NMHW[:, :, None]).flatten(1, 2)
-        x = self.conv5(torch.relu_(self.bn4(x)))
+        x = torch.relu_(self.bn4(x))
+        x = self.conv5(x)
         if self.bn5 is not None:
             x = torch.relu_(self.bn5(x))
         # a sum's gradient is a view, a mean's a map of its own
@@ -180,7 +184,8 @@ class RelationNetwork(nn.Module):
         # weights are many more than features: to turn them into half precision costs more than it saves
         with torch.autocast(batch["feature_BTMC"].device.type, enabled=False):
             feature_BTMC = batch["feature_BTMC"].to(self.weight_MC.dtype)
-            logit_BTM = torch.cat([self._answer(part) for part in feature_BTMC.split(_at_once(self, feature_BTMC))])
+            at_once = 1 if _in_parts(self, feature_BTMC) else len(feature_BTMC)
+            logit_BTM = torch.cat([self._answer(part) for part in feature_BTMC.split(at_once)])
         if self.average and not self.training:
             logit_BTM = _mean_prediction(logit_BTM, batch.get("frame_mask_BT"))
         return {"logit_BTM": logit_BTM}
@@ -208,11 +213,9 @@ class AAR(nn.Module):
         return {**found, "logit0_BTM": found["logit_BTM"], **self.relation(given)}
 
 
-def _at_once(net: nn.Module, x: Tensor) -> int:
-    """How many pictures or sequences go through a network together: all, but for inference on a processor, where one fills
-    its cache and more would cost memory and time."""
-    alone = x.device.type == "cpu" and not (net.training or torch.is_grad_enabled() or torch.compiler.is_compiling())
-    return 1 if alone else len(x)
+def _in_parts(net: nn.Module, x: Tensor) -> bool:
+    """Inference on a processor: few pictures or sequences fill its caches, and more at once would cost memory and time."""
+    return x.device.type == "cpu" and not (net.training or torch.is_grad_enabled() or torch.compiler.is_compiling())
 
 
 def _classify(feature_BTMC: Tensor, weight_MC: Tensor, bias_M: Tensor) -> Tensor:

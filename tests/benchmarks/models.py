@@ -1,10 +1,10 @@
 """How fast are the models? `python tests/benchmarks/models.py [--precision bf16-mixed] [--no-compiled] [--data SHARDS]`.
 
 Each part's training step and inference beside the loop of the tests (`literal_aar`, `literal_drr`: one Python loop over what
-the paper indexes, every body a library call), same weights, same batch, taken in turns; times are the processor's, so that what
-else a machine does counts little. CAGE's networks are torchvision's: beside them stands torchvision's module by itself. Peak
-memory is that of a process of its own for each. With `--data`, the share of a training step spent waiting for data. Where
-there is a GPU: pictures a second and memory of presets at the paper's batch size, bf16.
+the paper indexes, every body a library call), same weights, same batch, taken in turns, so that what else a machine does
+meets both. CAGE's networks are torchvision's: beside them stands torchvision's module by itself. Peak memory is that of a
+process of its own for each. With `--data`, the share of a training step spent waiting for data. Where there is a GPU: pictures
+a second and memory of presets at the paper's batch size, bf16.
 """
 
 import ctypes
@@ -16,8 +16,6 @@ import time
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 import typer
@@ -148,11 +146,11 @@ def make_cage(way: str, preset: str, batch: int, training: bool) -> tuple[torch.
     return net, literal_loss if way == "loop" else lambda: cage.loss(run(given), given, config)["loss"]
 
 
-def peak_of(part: str, way: str, size: str, batch: int, training: bool, precision: str) -> float:
+def peak_of(part: str, way: str, size: str, batch: int, training: bool, precision: str, threads: int) -> float:
     """MB that one process needs above what it had before its first step, without the libraries' own code, of which a first
     step reads 12 MB from disk. Tensors go back to the system when they are freed, or a peak would hang on what was freed
     before."""
-    arguments = [part, way, size, str(batch), str(int(training)), precision]
+    arguments = [part, way, size, str(batch), str(int(training)), precision, str(threads)]
     done = subprocess.run(
         [sys.executable, __file__, "--measure", json.dumps(arguments)],
         env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}, capture_output=True, text=True, check=False,
@@ -163,8 +161,8 @@ def peak_of(part: str, way: str, size: str, batch: int, training: bool, precisio
 
 
 def _measure(arguments: list[str]) -> None:
-    torch.set_num_threads(1)
-    part, way, size, batch, training, precision = arguments
+    part, way, size, batch, training, precision, threads = arguments
+    torch.set_num_threads(int(threads))
     step = make(part, way, size, int(batch), training == "1", precision)
     before = resident("RssAnon")
     step()
@@ -182,20 +180,20 @@ def resident(name: str) -> float:
 
 
 def timed(steps: dict[str, Any], repeats: int) -> dict[str, float]:
-    """The middle of the processor's seconds of each, taken in turns after one step to warm, and compile."""
+    """The middle of the seconds of each, taken in turns after one step to warm, and compile."""
     for step in steps.values():
         step()
     took: dict[str, list[float]] = {way: [] for way in steps}
     for _ in range(repeats):
         for way, step in steps.items():
-            begun = time.process_time()
+            begun = time.perf_counter()
             step()
-            took[way].append(time.process_time() - begun)
+            took[way].append(time.perf_counter() - begun)
     return {way: median(times) for way, times in took.items()}
 
 
 def main(
-    threads: Annotated[int, typer.Option()] = 1,
+    threads: Annotated[int, typer.Option(help="Of the processor.")] = 2,
     size: Annotated[str, typer.Option(help="full: the paper's; small: 96 px, c = 4.")] = "full",
     batch: Annotated[int, typer.Option(help="Frames of stage A, sequences of stage B, pictures of CAGE.")] = 4,
     repeats: Annotated[int, typer.Option()] = 5,
@@ -236,7 +234,7 @@ def main(
                 continue
             steps = {way: make(part, way, size, batch, training, precision) for way in ways}
             middle = timed(steps, repeats)
-            peaks = [peak_of(part, way, size, batch, training, precision) for way in ("loop", "eager")]
+            peaks = [peak_of(part, way, size, batch, training, precision, threads) for way in ("loop", "eager")]
             ratios = [f"{middle['loop'] / middle[way]:.2f} ({goal})" for way in ways[1:]]
             shown = [f"{peaks[0]:.1f}", f"{peaks[1]:.1f}" + (" higher" if peaks[1] > MEMORY_SLACK * peaks[0] else "")]
             kind = "training" if training else "inference"
