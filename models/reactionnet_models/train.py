@@ -1,9 +1,11 @@
 """`reactionnet-train MODEL PRESET --data SHARDS`: train a preset of a paper's model."""
 
+import ctypes
 import json
 import logging
 import math
 import signal
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from reactionnet_models.catalogue import all_presets, describe, load_model_modul
 if TYPE_CHECKING:
     from reactionnet_models.data import Data
 
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # malloc.h
 SIGNALLED = 128  # a shell's exit code for a signal is its number above this
 app = make_app()
 
@@ -172,8 +175,17 @@ def show_list(as_json: bool) -> None:
     Console(width=170).print(table)
 
 
+def keep_freed_memory() -> None:
+    """Have the C library keep what a step frees for the next step. glibc gives large blocks back to the system and takes them
+    anew, page by page: an eighth of a training step of AAR's on a processor. Other systems' libraries are left as they are."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(MMAP_THRESHOLD, 1 << 30)  # bytes from which a block is mapped by itself, and unmapped when freed
+        libc.mallopt(TRIM_THRESHOLD, (1 << 31) - 1)  # free bytes at the heap's end from which it shrinks
+
+
 def main() -> None:
     """Entry point of the command."""
+    keep_freed_memory()
     app()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -432,3 +433,25 @@ def test_a_checkpoint_that_could_run_code_is_refused(straight, tmp_path):
     torch.save({"weight": torch.zeros(1)}, folder / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"pytorch_model\.bin is refused"):
         from_pretrained(folder)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
+def test_the_command_keeps_the_memory_that_a_step_frees():
+    steps = """
+import resource, sys, torch
+from reactionnet_models.train import keep_freed_memory
+if sys.argv[1:]:
+    keep_freed_memory()
+def step():
+    kept = [torch.ones(1 << 22) for _ in range(8)]  # 16 MiB each
+step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    given_back, kept = (
+        int(subprocess.run([sys.executable, "-c", steps, *word], capture_output=True, text=True, check=True).stdout)
+        for word in ([], ["keep"])
+    )
+    assert kept * 10 < given_back, (kept, given_back)
