@@ -474,7 +474,7 @@ def _recipe_of(name: str, config: Config) -> Recipe:
     if family == "small":
         # So few steps: AdamW gets further than the paper's SGD.
         attention = _attention_stage(
-            epochs=6, stride=4, optimiser="adamw", learning_rate=1e-3, weight_decay=0.01, schedule="cosine"
+            epochs=5, stride=4, optimiser="adamw", learning_rate=1e-3, weight_decay=0.01, schedule="cosine"
         )
         relation = _relation_stage(epochs=24, num_frames=12, views=1, schedule="cosine")
         return _recipe(config, attention, relation, dataset="rendered_facs")
