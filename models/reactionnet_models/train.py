@@ -179,7 +179,8 @@ def keep_freed_memory() -> None:
     """Have the C library keep what a step frees for the next step. glibc gives large blocks back to the system and takes them
     anew, page by page: an eighth of a training step of AAR's on a processor. Other systems' libraries are left as they are."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(MMAP_THRESHOLD, 1 << 30)  # bytes from which a block is mapped by itself, and unmapped when freed
+        # bytes from which a block is mapped by itself, and unmapped when freed; older glibc allows 32 MiB at most
+        _ = libc.mallopt(MMAP_THRESHOLD, 1 << 30) or libc.mallopt(MMAP_THRESHOLD, 1 << 25)
         libc.mallopt(TRIM_THRESHOLD, (1 << 31) - 1)  # free bytes at the heap's end from which it shrinks
 
 

@@ -113,7 +113,7 @@ TABLES: dict[str, Results] = {
         scores=("f1", "average_precision"),
         rows=(
             _drr(
-                "weighted ResNet-18 of whole pictures", "resnet18_aud", _RESNET18, *_WHOLE, "image_size=96", _12_AUS,
+                "ResNet-18 of whole pictures", "resnet18_aud", _RESNET18, *_WHOLE, "image_size=96", _12_AUS, *_AS_AAR,
                 baseline=True,
             ),
             _drr("weighted ResNet-18", "resnet18_aud", _RESNET18, *_96_PX, _12_AUS, baseline=True),
