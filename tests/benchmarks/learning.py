@@ -114,14 +114,10 @@ TABLES: dict[str, Results] = {
         rows=(
             _drr(
                 "ResNet-18 of whole pictures", "resnet18_aud", _RESNET18, *_WHOLE, "image_size=96", _12_AUS, *_AS_AAR,
-                "all.schedule=cosine", baseline=True,
-            ),
-            _drr("weighted ResNet-18", "resnet18_aud", _RESNET18, *_96_PX, _12_AUS, baseline=True),
-            _drr("ResNet-18", "resnet18_aud", _RESNET18, *_96_PX, _12_AUS, *_AS_AAR, baseline=True),
-            _drr(
-                "ResNet-18, cosine", "resnet18_aud", _RESNET18, *_96_PX, _12_AUS, *_AS_AAR, "all.schedule=cosine",
                 baseline=True,
             ),
+            _drr("ResNet-18, rare units weighed", "resnet18_aud", _RESNET18, *_96_PX, _12_AUS, _PLAIN, baseline=True),
+            _drr("ResNet-18", "resnet18_aud", _RESNET18, *_96_PX, _12_AUS, *_AS_AAR, baseline=True),
             Row(title="B-Net", model="aar", preset="small_b_net"),
             Row(title="BW-Net", model="aar", preset="small_bw_net"),
             Row(title="AAR", model="aar", preset="small"),
