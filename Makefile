@@ -15,8 +15,8 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed  ## draw reaction videos, build shards from them, show what came out
 	$(BIN)/reactionnet-demo demo
 
-test: lint  ## the fast suite, about 10 minutes on two cores
-	$(BIN)/pytest -q
+test: lint  ## the fast suite, about 8 minutes on two cores
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
 
 slow: $(VENV)/.installed  ## the checks that take minutes each
 	$(BIN)/pytest -q -m slow

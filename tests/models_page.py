@@ -65,8 +65,8 @@ def ours(model: str, preset: str, results: Mapping[str, Any]) -> Iterator[str]:
                 what = ", ".join([*row["settings"], *([f"from {row['start']}"] if row["start"] else [])])
                 scores = [
                     f"{name} {shown(score)}, prior {shown(found['prior'][name])}"
-                    for name, score in row["scores"].items()
-                    if score
+                    for name in found["scores"]
+                    if (score := row["scores"][name])
                 ]
                 yield (f"{what}: " if what else "") + ", ".join(scores)
 
