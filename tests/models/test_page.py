@@ -49,17 +49,20 @@ def test_every_variant_of_the_papers_has_a_preset():
     assert not asked - there
 
 
-def test_a_result_stands_in_its_row():
+def test_a_result_stands_in_its_row_the_first_score_first():
+    scores = {"ccc": [], "f1": [0.5, 0.4, 0.6], "accuracy": [0.7, 0.7, 0.7]}
     results = {
         "t": {
-            "prior": {"f1": [0.2, 0.2, 0.2]},
+            "scores": ["f1", "accuracy", "ccc"],
+            "prior": {"f1": [0.2, 0.2, 0.2], "accuracy": [0.3, 0.3, 0.3], "ccc": []},
             "rows": [
-                {"model": "drr", "preset": "small_um", "settings": ["delay_s=1"], "start": "", "scores": {"f1": [0.5, 0.4, 0.6]}},
-                {"model": "aar", "preset": "small_um", "settings": [], "start": "", "scores": {"f1": [0.9, 0.9, 0.9]}},
+                {"model": "drr", "preset": "small_um", "settings": ["delay_s=1"], "start": "", "scores": scores},
+                {"model": "aar", "preset": "small_um", "settings": [], "start": "", "scores": scores},
             ],
         }
-    }  # fmt: skip
-    assert [*models_page.ours("drr", "small_um", results)] == ["delay_s=1: f1 0.500 (0.400 to 0.600), prior 0.200"]
+    }
+    expected = "delay_s=1: f1 0.500 (0.400 to 0.600), prior 0.200, accuracy 0.700, prior 0.300"
+    assert [*models_page.ours("drr", "small_um", results)] == [expected]
     assert not [*models_page.ours("drr", "small_mm", results)]
 
 
