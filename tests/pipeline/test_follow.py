@@ -209,10 +209,15 @@ def test_people_are_paired_by_place_within_a_shot_and_by_looks_across_a_cut(port
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "config", [Config(crop_px=0), Config(crop_px=0, tracker="boosting")], ids=["mtcnn", "boosting"]
+    "config",
+    [Config(crop_px=0), Config(crop_px=0, tracker="boosting", detect_every_s=1.0)],
+    ids=["mtcnn", "boosting"],
 )
 def test_reactors_of_the_shared_videos_are_covered(shared, config):
-    """Boosting, which the ReactionNet paper used, loses signing people in a poor recording (pub09: 82 %)."""
+    """Boosting, which the ReactionNet paper used, loses signing people in a poor recording (pub09: 82 %).
+
+    It slides off a face unnoticed, so how often the pane is searched decides: 74 % with the default of 1.5 s.
+    """
     folder = shared / "reaction_videos"
     for record in json.loads((folder / "ground_truth.json").read_text())["videos"]:
         panes = [pane for pane in record["panes"] if pane["role"] == "face"]
