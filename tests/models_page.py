@@ -84,6 +84,7 @@ def _command(model: str, preset: str, recipe: Recipe) -> str:
         parts.append(f"--val {recipe.judge}")
     if recipe.start:
         parts.append(f"--init RUN of {recipe.start}")
+    parts += [f"--set {need}" for need in recipe.needs]
     return " ".join(parts)
 
 

@@ -75,8 +75,6 @@ def tiny_settings(model: str, preset: str) -> list[str]:
 def untrained(model: str, preset: str, folder: Path, **details: Any) -> Path:
     """A model of a preset as a run leaves it, but for training."""
     module = catalogue.load_model_module(model)
-    config, _ = apply_settings(
-        module.PRESETS[preset], module.RECIPES[preset], tiny_settings(model, preset), module.labels
-    )
+    config, _ = apply_settings(module.PRESETS[preset], module.RECIPES[preset], tiny_settings(model, preset), module)
     pretrained.save_pretrained(module.build(config), module, config, folder, preset=preset, details=details)
     return folder

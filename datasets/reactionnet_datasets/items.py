@@ -26,7 +26,7 @@ from reactionnet_datasets.storage import ShardError
 from reactionnet_datasets.windows import Windows
 
 # Computed from an item's sound; a record holds the sound alone.
-SOUND_FEATURES = {"mfcc": mfcc, "logmel": logmel}
+SOUND_FEATURES = {"mfcc": mfcc, "logmel": lambda audio_BS, _: logmel(audio_BS)}  # of sound and each window's own length
 FIELDS = (
     "frames", "stimulus", "landmarks", "landmarks49", "pose", "boxes", "audio", *SOUND_FEATURES, "caption", "labels", "meta"
 )  # fmt: skip
@@ -179,7 +179,8 @@ class Batch:
             audio_BS, item["audio_length"] = _padded([self.sounds[slot] for slot in keep])
             if "audio" in recipe.fields:
                 item["audio"] = audio_BS
-            item |= {name: compute(audio_BS) for name, compute in SOUND_FEATURES.items() if name in recipe.fields}
+            sounds = {name: compute for name, compute in SOUND_FEATURES.items() if name in recipe.fields}
+            item |= {name: compute(audio_BS, item["audio_length"]) for name, compute in sounds.items()}
         if "meta" in recipe.fields:
             item["meta"] = [self.metas[slot] for slot in keep]
         return _only(item) if single else item

@@ -24,14 +24,16 @@ from torch.nn.functional import pad
 RATE = 16_000
 MFCC, MFCC_FFT, MFCC_HOP, TOP_DB = 128, 2048, 512, 80.0
 TOKEN_FRAMES = 8
+TOKEN_WIDTH = TOKEN_FRAMES * MFCC
 MEL, MEL_WINDOW, MEL_HOP, MEL_FFT, MEL_LOW, MEL_HIGH, MEL_OFFSET = 64, 400, 160, 512, 125.0, 7500.0, 0.01
 EXAMPLE_FRAMES = 96
 
 
-def mfcc(audio_BS: Tensor) -> Tensor:
+def mfcc(audio_BS: Tensor, length_B: Tensor | None = None) -> Tensor:
     """(B, F, 128) with F = 1 + S // 512; frame k is centred on sample 512 k. Sound is float32 in -1 to 1.
 
-    The floor of 80 dB hangs on the loudest of each window, as librosa's on the whole file.
+    The floor of 80 dB hangs on the loudest of each window, as librosa's on the whole file: of its own first `length_B`
+    samples where windows were padded, else of all.
     """
     window = torch.hann_window(MFCC_FFT, device=audio_BS.device)
     spectrum = torch.stft(
@@ -39,22 +41,34 @@ def mfcc(audio_BS: Tensor) -> Tensor:
     )
     power_BMF = _slaney_bands().to(audio_BS) @ spectrum.abs().square()
     decibel = 10 * power_BMF.clamp(min=1e-10).log10()
-    floor = decibel.amax(dim=(1, 2), keepdim=True) - TOP_DB
+    heard = decibel
+    if length_B is not None:  # frames behind a window's end still hear its last samples
+        behind_BF = torch.arange(decibel.shape[2], device=decibel.device) > _last(length_B)
+        heard = decibel.masked_fill(behind_BF[:, None], -torch.inf)
+    floor = heard.amax(dim=(1, 2), keepdim=True) - TOP_DB
     return (_dct().to(audio_BS) @ torch.maximum(decibel, floor)).transpose(1, 2)
 
 
-def mfcc_tokens(audio_BS: Tensor, t_s_BT: Tensor) -> Tensor:
+def mfcc_tokens(audio_BS: Tensor, t_s_BT: Tensor, length_B: Tensor | None = None) -> Tensor:
     """(B, T, 1024): the 8 MFCC frames around each video frame, whose times count from the first sample, seconds.
 
-    Times outside the sound take the frames at its end.
+    Times outside the sound take the frames at its end. `length_B` are the samples of each clip where clips were padded;
+    without it all of `audio_BS` is sound.
     """
-    found_BFM = mfcc(audio_BS)
-    last = found_BFM.shape[1] - 1
+    found_BFM = mfcc(audio_BS, length_B)
+    if length_B is None:
+        length_B = torch.full((len(audio_BS),), audio_BS.shape[1], device=audio_BS.device)
     centre = t_s_BT * (RATE / MFCC_HOP)
     first = torch.round(centre - (TOKEN_FRAMES - 1) / 2).long()
-    places = (first[..., None] + torch.arange(TOKEN_FRAMES, device=first.device)).clamp(0, last)
+    places = (first[..., None] + torch.arange(TOKEN_FRAMES, device=first.device)).clamp(min=0)
+    places = torch.minimum(places, _last(length_B)[..., None])
     batch = torch.arange(len(found_BFM), device=first.device)[:, None, None]
     return found_BFM[batch, places].flatten(2)
+
+
+def _last(length_B: Tensor) -> Tensor:
+    """(B, 1): the last MFCC frame that is centred within each clip."""
+    return (length_B // MFCC_HOP)[:, None]
 
 
 def logmel(audio_BS: Tensor) -> Tensor:
@@ -69,9 +83,15 @@ def logmel(audio_BS: Tensor) -> Tensor:
 def logmel_examples(audio_BS: Tensor) -> Tensor:
     """(B, N, 96, 64): VGGish's inputs of 0.96 s, one after another; shorter sound is padded with silence to one."""
     least = MEL_WINDOW + (EXAMPLE_FRAMES - 1) * MEL_HOP
+    num = max(num_examples(audio_BS.shape[1]), 1)
     found_BFM = logmel(pad(audio_BS, (0, max(least - audio_BS.shape[1], 0))))
-    num = found_BFM.shape[1] // EXAMPLE_FRAMES
     return found_BFM[:, : num * EXAMPLE_FRAMES].unflatten(1, (num, EXAMPLE_FRAMES))
+
+
+def num_examples(length: int) -> int:
+    """How many of VGGish's inputs so many samples give: one where there is too little for one, none where there is nothing."""
+    frames = 1 + (length - MEL_WINDOW) // MEL_HOP
+    return max(frames // EXAMPLE_FRAMES, 1) if length else 0
 
 
 @cache

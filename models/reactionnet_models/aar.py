@@ -9,6 +9,7 @@ first network stays as it is in the second stage. Letters: B sequences, T frames
 features (12c), H, W pixels of a map (a quarter of the crop's).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -72,6 +73,17 @@ class Config:
     def __post_init__(self) -> None:
         if self.rates is not None and len(self.rates) != len(self.aus):
             raise ValueError(f"{len(self.rates)} rates for {len(self.aus)} action units")
+        if not self.aus:
+            raise ValueError("aus=(); expected one action unit or more")
+        for name in ("c", "crop", "num_graphs", "embedding"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; expected 1 or more")
+        if not 0 < self.delta < math.inf:
+            raise ValueError(f"delta={self.delta}; expected more than 0")
+        if not 0 <= self.attention_weight < math.inf:
+            raise ValueError(f"attention_weight={self.attention_weight}; expected 0 or more")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold={self.threshold}; expected 0 to 1")
         if self.crop % 16 or self.crop > self.aligned:  # eight patches a side, also after pooling
             raise ValueError(f"crop {self.crop} of {self.aligned}: it must fit, and be a multiple of 16")
         if self.graph not in (None, *GRAPHS):
@@ -166,14 +178,23 @@ class _Gate(torch.autograd.Function):
         return gradient * gate, along_gate
 
 
+def carries(config: Config) -> bool:
+    """Whether the network has a state that goes from each window of a clip to the next: `carried_BLMC`."""
+    return config.graph == "st"
+
+
 class RelationNetwork(nn.Module):
-    """Two graph layers over the features of all units and frames (Section III-C), then a classifier of each unit."""
+    """Two graph layers over the features of all units and frames (Section III-C), then a classifier of each unit.
+
+    Sequences of 48 frames train it, and it is tested on whole clips: there the layers' last states, `carried_BLMC`, go
+    back in with the frames that follow.
+    """
 
     def __init__(self, config: Config):
         super().__init__()
         num, width = len(config.aus), config.width
         graph = GRAPHS[config.graph or "st"]
-        self.average = config.average
+        self.average, self.temporal = config.average, carries(config)
         self.graphs = nn.ModuleList(
             graph(num, width, config.embedding, config.norm) for _ in range(config.num_graphs)
         )  # fmt: skip
@@ -185,15 +206,23 @@ class RelationNetwork(nn.Module):
         with torch.autocast(batch["feature_BTMC"].device.type, enabled=False):
             feature_BTMC = batch["feature_BTMC"].to(self.weight_MC.dtype)
             at_once = 1 if _in_parts(self, feature_BTMC) else len(feature_BTMC)
-            logit_BTM = torch.cat([self._answer(part) for part in feature_BTMC.split(at_once)])
+            before_BLMC = batch.get("carried_BLMC")
+            states = [None] * len(feature_BTMC) if before_BLMC is None else before_BLMC.split(at_once)
+            parts = [self._answer(*part) for part in zip(feature_BTMC.split(at_once), states, strict=False)]
+        logit_BTM = torch.cat([logit for logit, _ in parts])
         if self.average and not self.training:
             logit_BTM = _mean_prediction(logit_BTM, batch.get("frame_mask_BT"))
-        return {"logit_BTM": logit_BTM}
+        if self.training or not self.temporal:
+            return {"logit_BTM": logit_BTM}
+        return {"logit_BTM": logit_BTM, "carried_BLMC": torch.cat([last for _, last in parts])}
 
-    def _answer(self, feature_BTMC: Tensor) -> Tensor:
-        for graph in self.graphs:
-            feature_BTMC = graph(feature_BTMC)
-        return _classify(feature_BTMC, self.weight_MC, self.bias_M)
+    def _answer(self, feature_BTMC: Tensor, before_BLMC: Tensor | None) -> tuple[Tensor, Tensor]:
+        last = []
+        for place, graph in enumerate(self.graphs):
+            state = () if not self.temporal or before_BLMC is None else (before_BLMC[:, place],)
+            feature_BTMC = graph(feature_BTMC, *state)
+            last.append(feature_BTMC[:, -1])
+        return _classify(feature_BTMC, self.weight_MC, self.bias_M), torch.stack(last, 1)
 
 
 class AAR(nn.Module):
@@ -407,12 +436,17 @@ def _relation_stage(**changed: Any) -> Stage:
     )  # fmt: skip
 
 
+def fields(config: Config) -> tuple[str, ...]:
+    """What is read of the shards."""
+    return (*alignment.fields(config.aligned), "labels")
+
+
 def _recipe(config: Config, attention: Stage, relation: Stage, **given: Any) -> Recipe:
     return Recipe(
         task="action units",
         labels=labels(config),
         stages=(attention, relation) if config.graph else (attention,),
-        fields=(*alignment.fields(config.aligned), "labels"),
+        fields=fields(config),
         monitor="f1",
         higher_is_better=True,
         **given,
@@ -489,7 +523,12 @@ def _recipe_of(name: str, config: Config) -> Recipe:
     table_row, row = (f"Table VII, {variant}", _TABLE_7[variant]) if variant else rows[family]
     facts: dict[str, dict[str, Any]] = {
         "bp4d": {"protocol": "bp4d-3fold", "folds": (1, 2, 3)},
-        "disfa": {"protocol": "disfa-3fold", "folds": (1, 2, 3), "start": "bp4d"},
+        "disfa": {
+            "protocol": "disfa-3fold",
+            "folds": (1, 2, 3),
+            "start": "bp4d",
+            "note": "from BP4D's fold 2, which trains on parts 1 and 3, as JAA-Net's",
+        },
         "gft": {"note": "the official 78 and 18 subjects"},
         "affwild2": {"split_task": "au", "test_split": "val", "note": "the official validation set is the test set"},
     }

@@ -19,23 +19,24 @@ import torch
 from torch import Tensor, nn
 
 from reactionnet_datasets import Augment
-from reactionnet_datasets.sound_features import EXAMPLE_FRAMES, MEL, MEL_HOP, logmel_examples
+from reactionnet_datasets.sound_features import EXAMPLE_FRAMES, MEL, logmel_examples
 from reactionnet_models import abaw6_losses, alignment, losses
 from reactionnet_models.abaw6_config import Config
-from reactionnet_models.abaw6_presets import PRESETS, RECIPES, labels
+from reactionnet_models.abaw6_presets import PRESETS, RECIPES, fields, labels, windows
 from reactionnet_models.augmentation import normalise
-from reactionnet_models.captions import MAX_WORDS, NUM_WORDS, embed, tokenise, word_ids
+from reactionnet_models.captions import MAX_WORDS, NUM_WORDS, check_width, embed, tokenise, word_ids
 from reactionnet_models.correlation import Correlations, clip_targets
 from reactionnet_models.frame_metrics import FrameCircumplex, FrameClasses
 from reactionnet_models.metrics import ActionUnits, Metric
+from reactionnet_models.temporal import or_all
 from reactionnet_models.text_adapter import adapted_tower
 from reactionnet_models.vggish import WIDTH, examples_of, mean_of_examples, vggish
 from reactionnet_models.vit import SIZES, Autoencoder, Reconstruction, draw_noise, num_patches, vit_encoder
 
 Batch = Mapping[str, Tensor]
 __all__ = [
-    "PAPER", "PRESETS", "RECIPES", "Config", "build", "example", "labels", "loss", "metrics", "predictions", "prepare",
-    "prior", "transfer", "view", "with_rates",
+    "PAPER", "PRESETS", "RECIPES", "Config", "build", "example", "fields", "labels", "loss", "metrics", "predictions", "prepare",
+    "prior", "transfer", "view", "windows", "with_rates",
 ]  # fmt: skip
 # What of the encoders, and of a batch, the fusion reads.
 FEATURES = ("feature_BTC", "sound_BC")
@@ -59,6 +60,11 @@ class Encoders(nn.Module):
         self.image, width = vit_encoder(config.size, config.image_size, config.patch, config.weights)
         self.last = nn.Linear(width, len(config.names))
         self.sound: nn.Module | None = None
+        if config.sound == "vggish" and config.weights is not None and config.sound_weights is None:
+            raise ValueError(
+                "VGGish without its weights hears noise: --set sound_weights=FILE (vggish-10086976.pth of torchvggish), "
+                "sound_weights=random, or sound=none"
+            )
         if config.sound != "none":
             given = config.sound_weights if config.weights is not None else None
             self.sound = vggish(given, scale=32 if config.sound == "tiny" else 1)
@@ -103,7 +109,8 @@ class Fusion(nn.Module):
         elif config.text != "none":
             self.text = nn.Linear(config.text_width, width)
             if config.lora_rank:
-                self.reader = adapted_tower(config.text, config.lora_rank, load=config.weights is not None)
+                self.reader, given = adapted_tower(config.text, config.lora_rank, load=config.weights is not None)
+                check_width(config.text, given, config.text_width)
         num_tokens = config.clip_frames + (self.sound is not None) + (self.text is not None)
         self.position_LC: Tensor | None = None
         if config.positions:
@@ -116,6 +123,10 @@ class Fusion(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         frame_BT = batch["frame_mask_BT"]
         length = frame_BT.shape[1]
+        if length > self.config.clip_frames:
+            raise ValueError(
+                f"a window of {length} frames, and clip_frames={self.config.clip_frames}: set fusion.window to that, or less"
+            )
         tokens, masks = [batch["feature_BTC"]], [frame_BT]
         if self.sound is not None:
             tokens.append(self.sound(batch["sound_BC"])[:, None])
@@ -128,7 +139,7 @@ class Fusion(nn.Module):
             # a short clip's sound and text keep their own places
             places = [*range(length), *range(self.config.clip_frames, self.config.clip_frames + len(tokens) - 1)]
             x_BLC = x_BLC + self.position_LC[places]
-        y_BLC = self.encoder(x_BLC, src_key_padding_mask=~torch.cat(masks, 1))
+        y_BLC = self.encoder(x_BLC, src_key_padding_mask=~or_all(torch.cat(masks, 1)))
         return answers(self.last(y_BLC[:, :length]), batch, self.config)
 
     def _read(self, batch: Batch) -> Tensor:
@@ -249,7 +260,7 @@ def _sound(items: Mapping[str, Any], config: Config) -> dict[str, Tensor]:
     if config.sound == "none":
         return {}
     examples_BNHW = logmel_examples(items["audio"])
-    mask_BN = examples_of(items["audio_length"].tolist(), examples_BNHW.shape[1], EXAMPLE_FRAMES * MEL_HOP)
+    mask_BN = examples_of(items["audio_length"].tolist(), examples_BNHW.shape[1])
     mask_BN = mask_BN.to(examples_BNHW.device)
     return {"logmel_BNHW": examples_BNHW, "logmel_mask_BN": mask_BN, "heard_B": mask_BN.any(1)}
 
@@ -264,7 +275,7 @@ def _text(items: Mapping[str, Any], config: Config) -> dict[str, Tensor]:
     if config.lora_rank:
         ids_BW, mask_BW = tokenise(texts, config.text)
         return said | {"word_BW": ids_BW.to(device), "word_mask_BW": mask_BW.to(device)}
-    return said | {"text_BC": embed(texts, config.text).to(device)}
+    return said | {"text_BC": embed(texts, config.text, config.text_width).to(device)}
 
 
 def _targets(found: Mapping[str, Tensor], config: Config, frame_BT: Tensor) -> dict[str, Tensor]:

@@ -57,6 +57,16 @@ class Config:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r}; expected {', '.join(known)}")
         num_patches(self.image_size, self.patch)
+        if SIZES[self.size][0][0] % self.heads:
+            raise ValueError(
+                f"heads {self.heads} do not divide the {SIZES[self.size][0][0]} features of size {self.size}"
+            )
+        if not 0 < self.mask_ratio < 1:
+            raise ValueError(f"mask_ratio {self.mask_ratio}; expected more than 0 and less than 1")
+        if min(self.clip_frames, self.layers, self.ffn) < 1:
+            raise ValueError(
+                f"clip_frames {self.clip_frames}, layers {self.layers}, ffn {self.ffn}: expected 1 or more each"
+            )
         if self.lora_rank and self.text in ("none", "words"):
             raise ValueError(f"lora_rank {self.lora_rank} adapts a text tower; name one with text=")
         if self.balanced and not self.weighted:

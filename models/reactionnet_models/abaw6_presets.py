@@ -41,6 +41,7 @@ _FOLDS: dict[str, tuple[str, tuple[float, ...]]] = {
     "au": ("Table 1, mean of the folds", (0.5661, 0.5937, 0.5613, 0.5472, 0.5422)),
     "expr": ("Table 2, mean of the folds", (0.4983, 0.5283, 0.5632, 0.5465, 0.5551)),
     "va": ("Table 4, mean of the folds", (0.6302, 0.6395, 0.6867, 0.6619, 0.6801)),
+    "ce": ("Section 4, no numbers given", ()),
     "emi": ("Table 3, mean of the folds", (0.4486, 0.4129, 0.4422, 0.4696, 0.4132)),
 }
 _EXTRA = {
@@ -50,9 +51,19 @@ _EXTRA = {
 }
 
 
-def _fields(config: Config) -> tuple[str, ...]:
+def fields(config: Config) -> tuple[str, ...]:
+    """What is read of the shards."""
     sound = ("audio",) if config.sound != "none" else ()
-    return (*alignment.fields(config.aligned), *sound, *(("caption",) if config.text != "none" else ()))
+    text = ("caption",) if config.text != "none" else ()
+    return (*alignment.fields(config.aligned), *sound, *text, *(("labels",) if config.task != "pretrain" else ()))
+
+
+def windows(config: Config) -> dict[str, dict[str, int]]:
+    """What of a clip each stage sees that the configuration decides, by the names of its fields."""
+    if config.task == "pretrain":
+        return {}
+    length = config.clip_frames
+    return {"fusion": {"num_frames": length} if config.task == "emi" else {"window": length, "stride": length}}
 
 
 def labels(config: Config) -> dict[str, str | None]:
@@ -68,12 +79,13 @@ def labels(config: Config) -> dict[str, str | None]:
 
 def _recipe(config: Config, stages: tuple[Stage, ...], **given: Any) -> Recipe:
     return Recipe(
+        needs=("sound_weights=FILE",) if config.sound == "vggish" and config.task != "pretrain" else (),
         task=TITLES[config.task],
         labels=labels(config),
         stages=stages,
         monitor=MONITORS[config.task],
         higher_is_better=config.task != "pretrain",
-        fields=_fields(config) if config.task == "pretrain" else (*_fields(config), "labels"),
+        fields=fields(config),
         **given,
     )
 
@@ -104,11 +116,8 @@ def _stages(
     second: dict[str, Any] = {
         "name": "fusion", "part": "fusion", "epochs": 20, "batch_size": 32, "learning_rate": 1e-4, "cached": True,
         "warmup_epochs": 2,  # ours
+        **({"window": 0} if config.task == "emi" else {}), **windows(config)["fusion"],
     }  # fmt: skip
-    if config.task == "emi":
-        second |= {"window": 0, "num_frames": config.clip_frames}
-    else:
-        second |= {"window": config.clip_frames, "stride": config.clip_frames}
     return Stage(**{**first, **(encoders or {})}), Stage(**{**second, **(fusion or {})})
 
 
@@ -130,9 +139,9 @@ def _published() -> Iterator[tuple[str, Config, Recipe]]:
         if task in _FOLDS:
             folds_row, percents = _FOLDS[task]
             protocol = "affwild2-5fold-ours-v1" if DATA[task] == "affwild2" else f"{DATA[task]}-5fold-ours-v1"
+            mean = {MONITORS[task]: round(sum(percents) / 5, 4)} if percents else {}
             yield f"{task}_5fold", config, _recipe(
-                config, _stages(config), table_row=folds_row, published={MONITORS[task]: round(sum(percents) / 5, 4)},
-                protocol=protocol, folds=(1, 2, 3, 4, 5), **given,
+                config, _stages(config), table_row=folds_row, published=mean, protocol=protocol, folds=(1, 2, 3, 4, 5), **given,
             )  # fmt: skip
     adapted = Config(task="emi", text=CLIP, lora_rank=8)
     yield "emi_lora", adapted, _recipe(

@@ -50,7 +50,8 @@ class SpatialGraph(nn.Module):
 
 
 class TemporalGraph(nn.Module):
-    """G^st, Eq. 13, a GRU; h before the first frame is 0. Output h of every frame, which depends on no later one.
+    """G^st, Eq. 13, a GRU; h before the first frame is 0, or `state_BMC`, the last h of the frames before. Output h of every
+    frame, which depends on no later one.
 
     The pool is (E, 2C, gate, C) with gates z, r, candidate; the first C rows act on h, the others on the input, in the
     order of the printed concatenation. What does not depend on h is computed for all frames at once.
@@ -64,20 +65,20 @@ class TemporalGraph(nn.Module):
         # gates lie side by side: one product each instead of three, and none is moved before it
         self.pool_ECGC = nn.Parameter(torch.stack([_parameter(embedding, 2 * width, width).data for _ in range(3)], 2))
 
-    def forward(self, feature_BTMC: Tensor) -> Tensor:
+    def forward(self, feature_BTMC: Tensor, state_BMC: Tensor | None = None) -> Tensor:
         width, (num, length, units) = self.width, feature_BTMC.shape[:3]
         related_MM = adjacency(self.relation_ME, self.norm)
         of_state_ECGC, of_input_ECGC = self.pool_ECGC.split(width, dim=1)
         flat_MNC = (related_MM @ feature_BTMC).permute(2, 1, 0, 3).flatten(1, 2)
         given_MTBD = torch.bmm(flat_MNC, self._weights(of_input_ECGC)).unflatten(1, (length, num))
         gates_MCD, candidate_MCC = self._weights(of_state_ECGC).split([2 * width, width], dim=-1)
-        state_MBC = feature_BTMC.new_zeros(units, num, width)
+        state_MBC = feature_BTMC.new_zeros(units, num, width) if state_BMC is None else state_BMC.transpose(0, 1)
         states = []
         of_gates, of_candidate = given_MTBD.split([2 * width, width], dim=-1)
         for gates_MBD, given_MBC in zip(of_gates.unbind(1), of_candidate.unbind(1), strict=True):
-            mixed_MBC = (related_MM @ state_MBC.flatten(1)).view_as(state_MBC)
+            mixed_MBC = (related_MM @ state_MBC.flatten(1)).view(state_MBC.shape)
             z, r = torch.baddbmm(gates_MBD, mixed_MBC, gates_MCD).sigmoid_().chunk(2, dim=-1)
-            mixed_MBC = (related_MM @ (r * state_MBC).flatten(1)).view_as(state_MBC)
+            mixed_MBC = (related_MM @ (r * state_MBC).flatten(1)).view(state_MBC.shape)
             candidate_MBC = torch.baddbmm(given_MBC, mixed_MBC, candidate_MCC).tanh_()
             state_MBC = torch.lerp(candidate_MBC, state_MBC, z)  # Eq. 13d
             states.append(state_MBC)

@@ -7,7 +7,6 @@ import re
 import zlib
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,8 +19,8 @@ NUM_WORDS, MAX_WORDS = 1024, 32  # buckets of the learned vocabulary; the first 
 _EMBEDDED: dict[tuple[str, str], Tensor] = {}
 
 
-def embed(texts: Sequence[str], source: str = CLIP) -> Tensor:
-    """CLIP's embedding of each text (B, C), on the CPU. ValueError where the weights cannot be had."""
+def embed(texts: Sequence[str], source: str, width: int) -> Tensor:
+    """CLIP's embedding of each text (B, C), on the CPU. ValueError where the weights cannot be had, or C is not `width`."""
     new = sorted({text for text in texts if (source, text) not in _EMBEDDED})
     if new:
         tower = text_tower(source).eval()
@@ -29,30 +28,51 @@ def embed(texts: Sequence[str], source: str = CLIP) -> Tensor:
         with torch.no_grad():
             found_BC = tower(input_ids=ids_BL, attention_mask=mask_BL.long()).text_embeds
         _EMBEDDED.update({(source, text): row for text, row in zip(new, found_BC, strict=True)})
-    return torch.stack([_EMBEDDED[source, text] for text in texts])
+    found_BC = torch.stack([_EMBEDDED[source, text] for text in texts])
+    check_width(source, found_BC.shape[1], width)
+    return found_BC
+
+
+def check_width(source: str, given: int, width: int) -> None:
+    """ValueError where a text tower gives another number of features than was set."""
+    if given != width:
+        raise ValueError(f"{source} gives {given} numbers a text; set text_width={given}")
 
 
 def tokenise(texts: Sequence[str], source: str = CLIP) -> tuple[Tensor, Tensor]:
-    """Token ids (B, L) and which of them count, by the tokenizer of `source`."""
+    """Token ids (B, L) and which of them count, by the tokenizer of `source`; L is how many its tower has places for (CLIP's
+    77), what is longer is cut."""
     found = _tokenizer(source)(
-        list(texts), padding="max_length", truncation=True, max_length=MAX_WORDS, return_tensors="pt"
+        list(texts), padding="max_length", truncation=True, max_length=_positions(source), return_tensors="pt"
     )
     return found["input_ids"], found["attention_mask"].bool()
 
 
 def text_tower(source: str = CLIP, *, load: bool = True) -> Any:
-    """CLIP's text model with its projection; without `load` of ViT-B/32's sizes, or those of a folder, without weights.
+    """CLIP's text model with its projection; without `load` of the same sizes, without weights: for `CLIP` nothing is opened.
 
     ValueError where the weights cannot be had.
     """
     ensure()
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-    if not load:
-        known = Path(source).is_dir()
-        return CLIPTextModelWithProjection(CLIPTextConfig.from_pretrained(source) if known else CLIPTextConfig())
+    if not load and source == CLIP:
+        return CLIPTextModelWithProjection(CLIPTextConfig())  # whose defaults are its sizes
     try:
+        if not load:
+            return CLIPTextModelWithProjection(CLIPTextConfig.from_pretrained(source))
         return CLIPTextModelWithProjection.from_pretrained(source)
+    except OSError as error:
+        raise ValueError(_remedy(source)) from error
+
+
+@cache
+def _positions(source: str) -> int:
+    ensure()
+    from transformers import CLIPTextConfig
+
+    try:
+        return int(CLIPTextConfig.from_pretrained(source).max_position_embeddings)
     except OSError as error:
         raise ValueError(_remedy(source)) from error
 

@@ -35,6 +35,8 @@ class Data:
     def __post_init__(self) -> None:
         if self.protocol and self.fold is None:
             raise ValueError(f"this preset's protocol {self.protocol} has folds: name one with --fold")
+        if self.fold is not None and not self.protocol:
+            raise ValueError(f"this preset has no folds: leave --fold {self.fold} out")
 
     @property
     def selection(self) -> dict[str, Any]:
@@ -108,8 +110,9 @@ def scan_labels(
 ) -> dict[str, np.ndarray]:
     """Every label and mask of a split in the order of its windows; no picture is opened."""
     dataset = open_split(
-        module, config, recipe, stage, data, split, fields=("labels",), augment=None, batch_size=1024, num_frames=None
-    )
+        module, config, recipe, stage, data, split, fields=("labels",), augment=None, batch_size=1024, num_frames=None,
+        rank=0, num_ranks=1,
+    )  # fmt: skip
     found: dict[str, list[np.ndarray]] = {}
     for batch in dataset:
         for name, values in batch["labels"].items():
@@ -139,7 +142,7 @@ def places_of_videos(
     """Places of the labelled windows that are of some videos, ascending. ValueError where there are none."""
     dataset = open_split(
         module, config, recipe, stage, data, split, fields=("labels", "meta"), augment=None, batch_size=1024,
-        num_frames=None,
+        num_frames=None, rank=0, num_ranks=1,
     )  # fmt: skip
     chosen = [meta["video_id"] in videos for batch in dataset for meta in batch["meta"]]
     if not any(chosen):

@@ -27,13 +27,13 @@ from reactionnet_models.domain_adaptor import map_encoder, similarity_of
 from reactionnet_models.drr_baselines import FusionHead, LinearHead, SemanticHead
 from reactionnet_models.drr_config import Config, related
 from reactionnet_models.drr_metrics import metrics
-from reactionnet_models.drr_presets import PRESETS, RECIPES, labels
+from reactionnet_models.drr_presets import PRESETS, RECIPES, fields, labels, windows
 from reactionnet_models.reasoner import Reasoner
 from reactionnet_models.relations import contrastive, count_relations, name_pairs
 
 __all__ = [
-    "PAPER", "PRESETS", "RECIPES", "Config", "build", "example", "labels", "loss", "metrics", "predictions", "prepare", "prior",
-    "stream", "transfer", "view", "with_labels", "with_rates",
+    "PAPER", "PRESETS", "RECIPES", "Config", "build", "example", "fields", "labels", "loss", "metrics", "predictions", "prepare",
+    "prior", "stream", "transfer", "view", "windows", "with_labels", "with_rates",
 ]  # fmt: skip
 
 Batch = Mapping[str, Tensor]
@@ -276,10 +276,7 @@ def _colours(frames_BTCHW: Tensor, name: str, config: Config, present_BT: Tensor
 def _text_of(captions: list[str], config: Config, device: torch.device) -> dict[str, Tensor]:
     if config.text == "words":
         return {"text_BL": word_ids(captions).to(device)}
-    text_BF = embed(captions, config.text)
-    if text_BF.shape[1] != config.text_width:
-        raise ValueError(f"{config.text} gives {text_BF.shape[1]} numbers a text; set text_width={text_BF.shape[1]}")
-    return {"text_BF": text_BF.to(device)}
+    return {"text_BF": embed(captions, config.text, config.text_width).to(device)}
 
 
 def _labels(labels: Mapping[str, Tensor], config: Config, seen_BT: Tensor) -> dict[str, Tensor]:

@@ -17,6 +17,17 @@ class LinearHead(nn.Linear):
         return [self.bias]
 
 
+class Normalised(nn.BatchNorm2d):
+    """Batch normalisation that a batch of one value a channel, which has no variance, goes through as in inference."""
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        if self.training and x_NCHW.numel() == x_NCHW.shape[1]:
+            return nn.functional.batch_norm(
+                x_NCHW, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(x_NCHW)
+
+
 class AttentionalFusion(nn.Module):
     """x w + y (1 - w), twice, with w from the sum of both, near (each place) and far (their mean): (N, F, H, W)."""
 
@@ -27,10 +38,10 @@ class AttentionalFusion(nn.Module):
         def look() -> nn.Sequential:
             return nn.Sequential(
                 nn.Conv2d(width, inner, 1),
-                nn.BatchNorm2d(inner),
+                Normalised(inner),
                 nn.ReLU(),
                 nn.Conv2d(inner, width, 1),
-                nn.BatchNorm2d(width),
+                Normalised(width),
             )
 
         self.near, self.far = look(), look()

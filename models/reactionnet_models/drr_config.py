@@ -1,5 +1,6 @@
 """Settings of DRR, its ablations, and the models that its Table 1 compares it with."""
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -8,7 +9,7 @@ from reactionnet_datasets.labels import classes_of
 from reactionnet_models.alignment import check_sides
 from reactionnet_models.captions import CLIP
 from reactionnet_models.domain_adaptor import ENCODERS
-from reactionnet_models.relations import relation_matrix
+from reactionnet_models.relations import pair_of, relation_matrix
 
 TASKS = ("aud", "fer", "sc")
 DOMAINS = ("reaction", "stimulus", "text")
@@ -84,6 +85,18 @@ class Config:
         for name, given, known in (("tasks", self.tasks, TASKS), ("domains", self.domains, DOMAINS)):
             if not given or not set(given) <= set(known) or len(set(given)) != len(given):
                 raise ValueError(f"{name} {given}: expected some of {', '.join(known)}")
+        for name in ("adapters", "graph_weight", "contrastive_weight", "diversity_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)}; expected 0 or more")
+        for name in ("text_width", "image_size", "resize", "node_width", "head_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; expected 1 or more")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature={self.temperature}; expected more than 0")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold={self.threshold}; expected 0 to 1")
+        for pair in self.relations or ():
+            pair_of(pair)
         check_sides(self.aligned, self.image_size)
         if not set(self.hidden) < set(self.domains):
             raise ValueError(f"hidden {self.hidden}: expected some of {', '.join(self.domains)}, not all")

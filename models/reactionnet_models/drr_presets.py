@@ -1,7 +1,7 @@
 """Presets and recipes of DRR: rows of its Tables 1 to 3, and sizes for two cores and for tests.
 
 The paper prints no training settings but the loss weights: Adam at 1e-4, batches of 32, 20 epochs, a cosine to zero are
-ours, and so are the three subject-exclusive folds by the built data's own splits (`note`).
+ours. Its split is not published: the built data's own, exclusive by subject, stands in (`note`).
 """
 
 from collections.abc import Iterator
@@ -118,18 +118,28 @@ def labels(config: Config) -> dict[str, str | None]:
     return found | ({"scene": "classes:scene8"} if config.per_scene else {})
 
 
+def fields(config: Config) -> tuple[str, ...]:
+    """What is read of the shards."""
+    of_domain = {"reaction": alignment.fields(config.aligned), "stimulus": ("stimulus",), "text": ("caption",)}
+    return (*(field for domain in config.domains for field in of_domain[domain]), "labels")
+
+
+def windows(config: Config) -> dict[str, dict[str, int]]:
+    """What of a clip each stage sees that the configuration decides, by the names of its fields."""
+    length = 8 if config.temporal else 1
+    return {"all": {"window": length, "stride": length}}
+
+
 def _recipe(config: Config, stage: dict[str, Any] | None = None, **given: Any) -> Recipe:
-    window = 8 if config.temporal else 1
     settings: dict[str, Any] = {
         "epochs": 20, "batch_size": 4 if config.temporal else 32, "optimiser": "adam", "learning_rate": 1e-4,
-        "weight_decay": 0.0, "schedule": "cosine", "window": window, "stride": window, **(stage or {}),
+        "weight_decay": 0.0, "schedule": "cosine", **windows(config)["all"], **(stage or {}),
     }  # fmt: skip
-    fields = {"reaction": alignment.fields(config.aligned), "stimulus": ("stimulus",), "text": ("caption",)}
     return Recipe(
         task=", ".join(TITLES[task] for task in config.tasks),
         labels=labels(config),
         stages=(Stage(**settings),),
-        fields=(*(field for domain in config.domains for field in fields[domain]), "labels"),
+        fields=fields(config),
         monitor=METRICS[config.tasks[0]],
         higher_is_better=True,
         **given,

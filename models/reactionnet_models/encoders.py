@@ -3,6 +3,7 @@
 Every encoder maps (B, 3, H, W) to pooled features (B, width).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def image_encoder(name: str, *, weights: str | None = None, image_size: int = 22
 
         whole = get_model(name, weights=None)
     if weights not in (None, "random"):
-        whole.load_state_dict(_weights(name, str(weights)))
+        load(whole, _weights(name, str(weights)), name, str(weights))
     if name != "tiny":
         encoder = _without_classifier(whole)
     # Convolutions are faster so: a ResNet-18's training step takes 0.85 of the time on a CPU.
@@ -75,6 +76,28 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds no state dict of tensors")
     return state
+
+
+def load(net: nn.Module, state: Mapping[str, Tensor], name: str, source: str) -> None:
+    """Weights from `source` into a network called `name`. ValueError, with the first that differs, where they are of
+    another network."""
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:  # torch's message lists all that differ
+        raise ValueError(
+            f"weights={source} holds weights of another network, not those of {name}: {_difference(net, state) or error}"
+        ) from error
+
+
+def _difference(net: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """The first, or nothing where names and shapes agree."""
+    own = net.state_dict()
+    for key, value in own.items():
+        if key not in state:
+            return f"{key} is missing"
+        if state[key].shape != value.shape:
+            return f"{key} is {tuple(state[key].shape)}; expected {tuple(value.shape)}"
+    return next((f"{key} is none of its weights" for key in state if key not in own), "")
 
 
 def _weights(name: str, weights: str) -> dict[str, Tensor]:

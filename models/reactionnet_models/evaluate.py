@@ -24,10 +24,11 @@ from reactionnet_models import data as data_of
 from reactionnet_models import figures
 from reactionnet_models.catalogue import without_weights
 from reactionnet_models.data import Data
-from reactionnet_models.features import to_device
+from reactionnet_models.features import find_device, to_device
 from reactionnet_models.pretrained import Loaded, from_pretrained, recipe_of
 from reactionnet_models.recipe import Recipe
 from reactionnet_models.settings import apply_settings
+from reactionnet_models.windows import Onward, carries, end_to_end
 
 app = make_app()
 
@@ -41,17 +42,18 @@ def evaluate(
 
     `lacking` are labels of the model that the data set does not have, which `recipe` leaves out: nothing is measured on them.
     """
-    stage = replace(recipe.stages[-1], balanced=False)
-    stage = replace(stage, stride=stage.window or 1)  # every frame once, also where training skips some
-    dataset = data_of.open_split(module, config, recipe, stage, data, split)
-    model = model.to(device).eval()
+    stage = end_to_end(recipe.stages[-1], module, config)
+    whole: dict[str, Any] = {"fields": (*recipe.fields, "meta"), "labelled": False} if carries(module, config) else {}
+    dataset = data_of.open_split(module, config, recipe, stage, data, split, **whole)
+    place = find_device(device)
+    onward = Onward(model.to(place).eval(), module, config)
     ours, prior = module.metrics(config), module.metrics(config)
     num = 0
     for items in dataset:
         if lacking:
             items |= {"labels": items["labels"] | data_of.masked_labels(items, lacking), "lacking": tuple(lacking)}
-        batch = module.prepare(to_device(items, torch.device(device)), config)
-        out = model(batch)
+        batch = module.prepare(to_device(items, place), config)
+        out = onward(items, batch)
         given = module.prior(config, rates, batch)
         for metric, other in zip(ours, prior, strict=True):
             metric.update(out, batch)
@@ -116,7 +118,7 @@ def _evaluate(
     if len({(one.module.__name__, one.preset) for one in loaded}) > 1:
         raise ValueError("the runs are of different presets; folds of one table are of the same")
     recipe = recipe_of(first)
-    asked = first.module.labels(first.config)
+    asked = recipe.labels
     recipe = replace(recipe, labels=data_of.labels_there(data, asked))
     lacking = {name: rule for name, rule in asked.items() if name not in recipe.labels}
     split = split or recipe.test_split
@@ -156,7 +158,7 @@ def _changed(one: Loaded, settings: Sequence[str]) -> Loaded:
         return one
     if of_stage := [setting for setting in settings if "." in setting.partition("=")[0]]:
         raise ValueError(f"--set {of_stage[0]} is of training; here is none")
-    config, _ = apply_settings(one.config, recipe, settings, one.module.labels)
+    config, _ = apply_settings(one.config, recipe, settings, one.module)
     model = one.module.build(without_weights(config))
     try:
         model.load_state_dict(one.model.state_dict())

@@ -8,6 +8,7 @@ memory map; `done.json`, written last, says what they were made from.
 
 import json
 import math
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -56,13 +57,25 @@ def cache_features(
     write_atomic(folder / DONE, json.dumps(dict(made_from), sort_keys=True).encode())
 
 
+def await_features(folder: Path, made_from: Mapping[str, Any]) -> None:
+    """Wait until another process has kept what is asked for."""
+    while not ((folder / DONE).is_file() and json.loads((folder / DONE).read_bytes()) == dict(made_from)):
+        time.sleep(0.2)
+
+
 class FeatureLoader:
-    """Batches of kept features. For training shuffled by seed and epoch, each sequence in a drawn view; else view 0."""
+    """Batches of kept features. For training shuffled by seed and epoch, each sequence in a drawn view; else view 0.
+
+    Of `num_ranks` processes each has as many sequences of an epoch; what does not divide is left out of that epoch.
+    """
 
     prepared = True
     waited_s = 0.0
 
-    def __init__(self, folder: Path, module: ModuleType, *, batch_size: int, views: int, train: bool, seed: int):
+    def __init__(
+        self, folder: Path, module: ModuleType, *, batch_size: int, views: int, train: bool, seed: int, rank: int = 0,
+        num_ranks: int = 1,
+    ):  # fmt: skip
         count = 1 + views if train else 1
         self._features = {
             name: [np.load(folder / f"{name}_{view}.npy", mmap_mode="r") for view in range(count)]
@@ -75,12 +88,15 @@ class FeatureLoader:
             if (folder / f"{name}.npy").is_file()
         }
         self._num, self._num_views = len(next(iter(self._features.values()))[0]), count
+        self._rank, self._num_ranks = rank, num_ranks
+        if self._num < num_ranks:
+            raise ValueError(f"{self._num} sequences cannot be shared by {num_ranks} processes: name fewer --devices")
         self._batch_size, self._train, self._seed = batch_size, train, seed
         self._epoch = self._taken = 0
         self._resumed = False
 
     def __len__(self) -> int:
-        return math.ceil(self._num / self._batch_size)
+        return math.ceil(self._num // self._num_ranks / self._batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         if self._resumed:
@@ -91,7 +107,8 @@ class FeatureLoader:
         random = np.random.default_rng([self._seed, self._epoch])
         order = random.permutation(num) if self._train else np.arange(num)
         views = random.integers(self._num_views, size=num)
-        return self._batches(order, views)
+        whole = num - num % self._num_ranks
+        return self._batches(order[self._rank : whole : self._num_ranks], views)
 
     def _batches(self, order: np.ndarray, views: np.ndarray) -> Iterator[dict[str, Tensor]]:
         for first in range(self._taken * self._batch_size, len(order), self._batch_size):
@@ -110,6 +127,16 @@ class FeatureLoader:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._epoch, self._taken, self._resumed = state["epoch"], state["taken"], True
+
+
+def find_device(name: str) -> torch.device:
+    """A device by its name. ValueError where torch does not know it, or it is not there."""
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"--device {name} cannot be had here; cpu can, and cuda with a GPU and torch built for it"
+        ) from error
 
 
 def to_device(items: Any, device: torch.device) -> Any:

@@ -34,7 +34,9 @@ class FrameCircumplex:
 
     def __init__(self, dimensions: Sequence[str], value_key: str):
         self._metric, self._key, self._names = Circumplex(dimensions), value_key, tuple(dimensions)
-        self.definition = f"ccc_mean is the plain mean of each dimension's ccc; {self._metric.definition}"
+        self.definition = (
+            f"ccc_mean is the plain mean of each dimension's ccc, nan where one has none; {self._metric.definition}"
+        )
 
     def update(self, out: Batch, batch: Batch) -> None:
         self._metric.update(

@@ -5,6 +5,7 @@ averaged by `reactionnet-evaluate`, not here. Letters: N samples, M action units
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -121,22 +122,50 @@ class Expressions:
         return {"confusion": (self.names, self._confusion.compute().tolist())} if self._labelled else {}
 
 
+class _Concordance:
+    """torchmetrics' CCC but of what does not vary: theirs of such answers is nan or nearly 0 as rounding has it."""
+
+    def __init__(self) -> None:
+        from torchmetrics import ConcordanceCorrCoef
+
+        self._metric = ConcordanceCorrCoef()
+        self._first: list[Tensor] = []
+        self._varies = [False, False]  # answers, labels
+
+    def update(self, pred_N: Tensor, true_N: Tensor) -> None:
+        self._metric.update(pred_N, true_N)
+        self._first = self._first or [pred_N[0], true_N[0]]
+        for place, (values_N, first) in enumerate(zip((pred_N, true_N), self._first, strict=True)):
+            self._varies[place] |= bool(values_N.ne(first).any())
+
+    def compute(self) -> float:
+        """nan where labels do not vary, one alone among them; 0 where answers do not."""
+        answers_vary, labels_vary = self._varies
+        if not labels_vary:
+            return math.nan
+        if not answers_vary:
+            return 0.0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # answers that hardly vary: their score says so
+            return float(self._metric.compute())
+
+
 class Circumplex:
     """MSE, MAE, RMSE and CCC of valence, arousal (and dominance), each alone and with all values in one list."""
 
     def __init__(self, dimensions: Sequence[str]):
         ensure()  # torchmetrics imports torchvision
-        from torchmetrics import ConcordanceCorrCoef, MeanAbsoluteError, MeanSquaredError
+        from torchmetrics import MeanAbsoluteError, MeanSquaredError
 
         def made() -> dict[str, Any]:
-            return {"mse": MeanSquaredError(), "mae": MeanAbsoluteError(), "ccc": ConcordanceCorrCoef()}
+            return {"mse": MeanSquaredError(), "mae": MeanAbsoluteError(), "ccc": _Concordance()}
 
         self.names = tuple(dimensions)
         self._each = {name: made() for name in ("", *dimensions)}
         self.definition = (
             "mse, mae, rmse and ccc without a name are over one list of all dimensions' values, as CAGE's code computes "
-            "them; with a name, over that dimension; ccc is Lin's with unbiased variances; masked labels are skipped; all "
-            "pictures pooled"
+            "them; with a name, over that dimension; ccc is Lin's with unbiased variances: answers that do not vary score 0; "
+            "labels that do not vary, or fewer than two, have none (nan); masked labels are skipped; all pictures pooled"
         )
 
     def update(self, out: Batch, batch: Batch) -> None:

@@ -27,8 +27,9 @@ from reactionnet_datasets.command import LogLevel, Quiet, Version, console, make
 from reactionnet_models import data as data_of
 from reactionnet_models import figures
 from reactionnet_models.data import Data
-from reactionnet_models.features import to_device
+from reactionnet_models.features import find_device, to_device
 from reactionnet_models.pretrained import Loaded, from_pretrained, recipe_of
+from reactionnet_models.windows import Onward, carries, end_to_end
 
 LICENSE = "LicenseRef-prediction-only"
 app = make_app()
@@ -45,8 +46,7 @@ def predict(
     module, config = loaded.module, loaded.config
     recipe = recipe_of(loaded)
     fields = (*(field for field in recipe.fields if field != "labels"), "meta")
-    stage = recipe.stages[-1]
-    stage = replace(stage, stride=max(stage.stride, stage.window) if stage.window > 1 else 1)
+    stage = end_to_end(recipe.stages[-1], module, config)
     stage = replace(stage, num_frames=None) if stage.window else stage
     dataset = data_of.open_split(
         module,
@@ -56,13 +56,14 @@ def predict(
         Data(root=shards),
         split,
         fields=fields,
-        batch_size=batch_size or stage.batch_size,
+        batch_size=stage.batch_size if batch_size is None or carries(module, config) else batch_size,
     )
-    model = loaded.model.to(device).eval()
+    where = find_device(device)
+    onward = Onward(loaded.model.to(where).eval(), module, config)
     columns: dict[str, list[Any]] = {}
     for items in dataset:
-        batch = module.prepare(to_device(items, torch.device(device)), config)
-        out = model(batch)
+        batch = module.prepare(to_device(items, where), config)
+        out = onward(items, batch)
         if look is not None:
             look(items, batch, out)
         found = module.predictions(out, config)
@@ -91,6 +92,7 @@ def run(
     split: Annotated[str | None, typer.Option(help="Split of the shards; without it all.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     most_pictures: Annotated[int, typer.Option(min=0, help="Clips to draw.")] = 20,
+    allow_missing: Annotated[bool, typer.Option(help="Leave pictures of a folder out that cannot be read.")] = False,
     attention_s: Annotated[float, typer.Option(min=0, help="Seconds between faces drawn with attention; 0: none.")] = 2.0,
     log_level: LogLevel = "warning",
     quiet: Quiet = False,
@@ -101,9 +103,8 @@ def run(
     with refusals():
         loaded = from_pretrained(model)
         with tempfile.TemporaryDirectory() as scratch:
-            shards = shards_of(
-                source, Path(scratch), landmarks="landmarks49" in loaded.module.RECIPES[loaded.preset].fields
-            )
+            landmarks = "landmarks49" in recipe_of(loaded).fields
+            shards = shards_of(source, Path(scratch), landmarks=landmarks, allow_missing=allow_missing)
             one_by_one = 1 if shards != source else None  # pictures of a folder may differ in size
             out.mkdir(parents=True, exist_ok=True)
             faces = AttentionPictures(loaded, out, attention_s, most_pictures)
@@ -115,7 +116,7 @@ def run(
         console.print(f"{table.num_rows} frames in {out / 'predictions.parquet'}, {drawn} pictures{also}")
 
 
-def shards_of(source: str, scratch: Path, *, landmarks: bool) -> str:
+def shards_of(source: str, scratch: Path, *, landmarks: bool, allow_missing: bool = False) -> str:
     """Shards as they are; a folder of pictures or a video are made into some. ValueError where that fails."""
     path = Path(source)
     if "://" in source or (path / "dataset.json").is_file():
@@ -124,6 +125,7 @@ def shards_of(source: str, scratch: Path, *, landmarks: bool) -> str:
     if path.is_dir():
         command = ["reactionnet_datasets.import_cli", "image_folder", str(path.resolve()), str(made), "-q"]
         command += ["--landmarks", "dlib"] if landmarks else []
+        command += ["--allow-missing"] if allow_missing else []
     elif path.is_file():
         identity = "video-" + hashlib.sha256(path.name.encode()).hexdigest()[:12]
         row = {"video_id": identity, "uri": str(path.resolve()), "license": LICENSE}
@@ -140,11 +142,14 @@ def shards_of(source: str, scratch: Path, *, landmarks: bool) -> str:
 
 
 def _last_words(made: Path, text: str) -> str:
-    letters = made / "dead_letters.jsonl"
-    if letters.is_file() and letters.read_text().strip():
-        return "; ".join(
-            f"{row['code']}: {row['message']}" for row in map(json.loads, letters.read_text().splitlines())
-        )
+    for folder in (
+        made,
+        made.with_name(f"{made.name}.work"),
+    ):  # where nothing was published they stay in the work folder
+        letters = folder / "dead_letters.jsonl"
+        if letters.is_file() and letters.read_text().strip():
+            rows = map(json.loads, letters.read_text().splitlines())
+            return "; ".join(f"{row['code']}: {row['message']}" for row in rows)
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("left out:")]
     return " ".join(lines[-6:]) or "the command said nothing"
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from reactionnet_datasets.shards import write_atomic
-from reactionnet_models.catalogue import load_model_module, nearest, without_weights
-from reactionnet_models.recipe import Recipe
+from reactionnet_models.catalogue import load_model_module, nearest, preset_of, without_weights
+from reactionnet_models.recipe import Recipe, fitted
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 SCHEMA = "reactionnet-model-1"
@@ -34,8 +34,8 @@ class Loaded:
 
 
 def recipe_of(loaded: Loaded) -> Recipe:
-    """Its preset's recipe, with the windows that it was trained on, which settings may have changed."""
-    recipe: Recipe = loaded.module.RECIPES[loaded.preset]
+    """Its preset's recipe for its configuration, with the windows that it was trained on, which settings may have changed."""
+    recipe = fitted(loaded.module.RECIPES[loaded.preset], loaded.module, loaded.config)
     last = replace(recipe.stages[-1], **loaded.details.get("windows", {}))
     return replace(recipe, stages=(*recipe.stages[:-1], last))
 
@@ -70,6 +70,7 @@ def from_pretrained(source: str | Path) -> Loaded:
         if content.get("schema") != SCHEMA:
             raise ValueError(f"schema {content.get('schema')!r}; expected {SCHEMA!r}")
         module = load_model_module(content["model"])
+        preset_of(module, content["preset"])
         config = make_config(module.Config, content["config"])
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
         raise ValueError(f"{folder / CONFIG} describes no model of this package: {error}") from error

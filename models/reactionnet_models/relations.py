@@ -36,9 +36,17 @@ def name_pairs(related_NN: Tensor, aus: Sequence[int]) -> tuple[str, ...]:
     return tuple(f"{aus[i]}-{aus[j]}" for i, j in related_NN.triu(1).nonzero().tolist())
 
 
+def pair_of(text: str) -> tuple[int, int]:
+    """The two labels of a pair as `name_pairs` writes it. ValueError for anything else."""
+    first, _, second = text.partition("-")
+    if not (first.isdecimal() and second.isdecimal()):
+        raise ValueError(f"relations {text!r}; expected pairs of action units, as 6-12")
+    return int(first), int(second)
+
+
 def relation_matrix(aus: Sequence[int], pairs: Iterable[str] = (), facs: bool = True) -> Tensor:
     """A, (N, N) of 0 and 1: the named pairs, with `facs` also FACS's and without those that exclude each other."""
-    chosen = {(int(first), int(second)) for first, second in (pair.split("-") for pair in pairs)}
+    chosen = {pair_of(pair) for pair in pairs}
     if facs:
         chosen = (chosen | set(FACS_TOGETHER)) - set(FACS_APART) - {(j, i) for i, j in FACS_APART}
     matrix = torch.eye(len(aus))

@@ -2,43 +2,55 @@
 
 import json
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from types import ModuleType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from reactionnet_models.catalogue import nearest
-from reactionnet_models.recipe import Recipe
+from reactionnet_models.recipe import Recipe, fitted
 
 
-def apply_settings(
-    config: Any, recipe: Recipe, settings: Sequence[str], labels: Callable[[Any], Mapping[str, str | None]]
-) -> tuple[Any, Recipe]:
-    """The configuration with `key=value` applied, and the recipe with its stages changed and the labels that now belong.
+def apply_settings(config: Any, recipe: Recipe, settings: Sequence[str], module: ModuleType) -> tuple[Any, Recipe]:
+    """The configuration with `key=value` applied, and the recipe with the labels, fields and windows that now belong, and
+    its stages changed.
 
     ValueError, with the nearest name, for a slip.
     """
+    of_model: dict[str, Any] = {}
+    of_stages: list[tuple[str, str, str]] = []
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
             raise ValueError(f"--set {setting}: expected key=value")
         stage_name, dot, field = key.partition(".")
-        if not dot:
-            config = replace(config, **{key: _value(config, key, text)})
-            continue
+        if dot:
+            of_stages.append((stage_name, field, text))
+        else:
+            of_model[key] = _value(config, key, text)
+    given, config = config, replace(config, **of_model)  # all at once: they may only fit together
+    recipe = fitted(recipe, module, config)
+    if hasattr(module, "windows") and module.windows(config) != module.windows(given):
+        for name, values in module.windows(config).items():
+            recipe = _with_stage(recipe, name, values)
+    for name, field, text in of_stages:
         names = [stage.name for stage in recipe.stages]
-        if stage_name not in names:
-            raise ValueError(f"--set {setting}: no stage is called {stage_name!r}; this preset has {', '.join(names)}")
-        stages = tuple(
-            replace(stage, **{field: _value(stage, field, text)}) if stage.name == stage_name else stage
-            for stage in recipe.stages
-        )
-        recipe = replace(recipe, stages=stages)
-    return config, replace(recipe, labels=labels(config))
+        if name not in names:
+            raise ValueError(
+                f"--set {name}.{field}={text}: no stage is called {name!r}; this preset has {', '.join(names)}"
+            )
+        recipe = _with_stage(recipe, name, {field: _value(recipe.stages[names.index(name)], field, text)})
+    return config, recipe
+
+
+def _with_stage(recipe: Recipe, name: str, values: Mapping[str, Any]) -> Recipe:
+    stages = tuple(replace(stage, **values) if stage.name == name else stage for stage in recipe.stages)
+    return replace(recipe, stages=stages)
 
 
 def _value(target: Any, name: str, text: str) -> Any:
     assert is_dataclass(target)
-    known = [field.name for field in fields(target)]
+    known = [field.name for field in fields(target) if field.name not in ("name", "part")]  # which stage it is
     if name not in known:
         raise ValueError(f"no setting is called {name!r}{nearest(name, known)}; known: {', '.join(known)}")
     kind = get_type_hints(type(target))[name]

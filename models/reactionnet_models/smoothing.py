@@ -4,7 +4,8 @@ The printed Eq. 5 is an integral called a loss; what the text describes is a Gau
 over time, with a sigma tuned for each task on the validation set. Letters: T frames, K numbers, E models, S samples.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -40,12 +41,10 @@ def smooth(values_TK: np.ndarray, sigma: float) -> np.ndarray:
     return gaussian_filter1d(values_TK.astype(np.float64), sigma, axis=0, mode="reflect").astype(values_TK.dtype)
 
 
-def tune_sigma(
-    videos: Mapping[str, np.ndarray], score: Callable[[Mapping[str, np.ndarray]], float], sigmas: Sequence[float]
-) -> tuple[float, dict[float, float]]:
-    """The sigma whose smoothed videos score best, the smaller of equals, and the score of each."""
-    found = {sigma: score({name: smooth(values, sigma) for name, values in videos.items()}) for sigma in sigmas}
-    return max(sorted(found), key=lambda sigma: found[sigma]), found
+def tune_sigma(score: Callable[[float], float], sigmas: Sequence[float]) -> tuple[float, dict[float, float]]:
+    """The sigma that scores best, the smaller of equals, and the score of each; nan is worse than any."""
+    found = {sigma: score(sigma) for sigma in sigmas}
+    return max(sorted(found), key=lambda sigma: -math.inf if math.isnan(found[sigma]) else found[sigma]), found
 
 
 def vote(task: str, answers_ESK: np.ndarray, threshold: float = 0.5) -> np.ndarray:

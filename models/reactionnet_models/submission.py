@@ -26,6 +26,22 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "ce": tuple(name.title() for name in classes_of("cexpr7")),
     "emi": tuple(name.replace("_", " ").title() for name in classes_of("emi6")),
 }
+# The same by the names of a model's outputs.
+OUTPUTS: dict[str, tuple[str, ...]] = {
+    "au": tuple(f"au{au}" for au in AUS),
+    "expr": classes_of("abaw8"),
+    "va": ("valence", "arousal"),
+    "ce": classes_of("cexpr7"),
+    "emi": tuple(f"emi_{name}" for name in classes_of("emi6")),
+}
+
+
+def places_of(task: str, names: Sequence[str]) -> list[int]:
+    """Which of a model's outputs belongs into each column. ValueError where they stand for something else."""
+    wanted = OUTPUTS[task]
+    if sorted(names) != sorted(wanted):
+        raise ValueError(f"the outputs are {', '.join(names)}; a file of {task} wants {', '.join(wanted)}")
+    return [list(names).index(name) for name in wanted]
 
 
 def write_submission(path: Path, task: str, answers: Mapping[str, np.ndarray], template: Sequence[str] = ()) -> int:

@@ -45,7 +45,8 @@ class TemporalEncoder(nn.Module):
     then a pre-norm transformer.
 
     `span` is how many frames each sees before and behind itself in the transformer; None: all (ERI: "global information").
-    TEMMA's code has (49, 9), and sinusoids whose base is 1000, not the usual 10,000.
+    TEMMA's code has (49, 9), and sinusoids whose base is 1000, not the usual 10,000. A masked frame is seen by no other; of
+    a clip of which all are masked, all are seen, so that its answer is one of numbers.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class TemporalEncoder(nn.Module):
         base: float, span: tuple[int, int] | None,
     ):  # fmt: skip
         super().__init__()
-        self.width, self.base, self.span = width, base, span
+        self.width, self.heads, self.base, self.span = width, heads, base, span
         self.tcn = nn.Sequential(
             *(TemporalBlock(width if n else num_in, width, kernel, 2**n, dropout) for n in range(levels))
         )
@@ -68,12 +69,21 @@ class TemporalEncoder(nn.Module):
     def forward(self, x_BTC: Tensor, frame_mask_BT: Tensor) -> Tensor:
         x = self.tcn(x_BTC.transpose(1, 2)).transpose(1, 2) * math.sqrt(self.width)
         x = self.dropout_position(x + sinusoids(x.shape[1], self.width, self.base, x.device))
-        hidden_TT = None if self.span is None else outside_span(x.shape[1], self.span, x.device)
-        return self.encoder(self.dropout_input(x), mask=hidden_TT, src_key_padding_mask=~frame_mask_BT)
+        x, seen_BT = self.dropout_input(x), or_all(frame_mask_BT)
+        if self.span is None:
+            return self.encoder(x, src_key_padding_mask=~seen_BT)
+        hidden_TT = outside_span(x.shape[1], self.span, x.device)
+        # a masked frame whose neighbours are masked too would see nothing, which is NaN: each sees itself
+        own_TT = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+        hidden_BTT = (hidden_TT | ~seen_BT[:, None]) & ~own_TT
+        return self.encoder(x, mask=hidden_BTT.repeat_interleave(self.heads, 0))
 
 
 class AttentionPool(nn.Module):
-    """softmax(Linear(z)) as weights of a sum over tokens, VTP's: (B, L, C) to (B, C)."""
+    """softmax(Linear(z)) as weights of a sum over the tokens that `mask_BL` shows, VTP's: (B, L, C) to (B, C).
+
+    Where it shows none, over all of them.
+    """
 
     def __init__(self, width: int):
         super().__init__()
@@ -85,8 +95,13 @@ class AttentionPool(nn.Module):
     def forward(self, z_BLC: Tensor, mask_BL: Tensor | None = None) -> Tensor:
         score_BL1 = self.score(z_BLC)
         if mask_BL is not None:
-            score_BL1 = score_BL1.masked_fill(~mask_BL[..., None], -torch.inf)
+            score_BL1 = score_BL1.masked_fill(~or_all(mask_BL)[..., None], -torch.inf)
         return (score_BL1.softmax(1) * z_BLC).sum(1)
+
+
+def or_all(mask_BL: Tensor) -> Tensor:
+    """The mask, all true where a row has nothing true: a softmax over nothing is NaN."""
+    return mask_BL | ~mask_BL.any(1, keepdim=True)
 
 
 def sinusoids(length: int, width: int, base: float, device: torch.device) -> Tensor:

@@ -8,11 +8,11 @@ from reactionnet_models.captions import text_tower
 TARGETS = ("q_proj", "v_proj")  # as LoRA's paper
 
 
-def adapted_tower(source: str, rank: int, *, load: bool = True) -> torch.nn.Module:
-    """The tower of `source` with adapters of a rank. Without `load` it has ViT-B/32's sizes and no weights."""
+def adapted_tower(source: str, rank: int, *, load: bool = True) -> tuple[torch.nn.Module, int]:
+    """The tower of `source` with adapters of a rank, and how many features a text has. Without `load` no weights."""
     ensure()
     from peft import LoraConfig, get_peft_model
 
-    return get_peft_model(
-        text_tower(source, load=load), LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(TARGETS))
-    )
+    tower = text_tower(source, load=load)
+    adapters = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(TARGETS))
+    return get_peft_model(tower, adapters), tower.config.projection_dim

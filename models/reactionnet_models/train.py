@@ -3,7 +3,6 @@
 import ctypes
 import json
 import logging
-import math
 import signal
 import sys
 import warnings
@@ -35,11 +34,11 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/MODEL-PRESET...]")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value or stage.field=value.")] = None,
     val: Annotated[str, typer.Option(help="Split that chooses the best epoch (the papers: test); none keeps the last.")] = "auto",
-    videos: Annotated[Path | None, typer.Option(help="Text file of video ids to train on: one of reactionnet-subsets'.")] = None,
+    videos: Annotated[Path | None, typer.Option(help="Text file of the last stage's videos, of reactionnet-subsets.")] = None,
     sweep: Annotated[str | None, typer.Option(help="KEY=A,B,C: a run for each value, and a table of their scores.")] = None,
     init: Annotated[str | None, typer.Option(help="Run or model to start from; none starts afresh.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides weights, order and draws.")] = 0,
-    precision: Annotated[str, typer.Option(help="Lightning's names; auto: bf16-mixed if that is faster here.")] = "auto",
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed, 16-mixed; auto: bf16-mixed if faster here.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processors or GPUs to train on.")] = 1,
     checkpoint_steps: Annotated[int, typer.Option(min=1, help="Steps from one checkpoint to the next.")] = 200,
     max_steps: Annotated[int, typer.Option(min=0, help="Stop each stage after so many steps; 0 trains to the end.")] = 0,
@@ -78,10 +77,10 @@ def _train(  # type: ignore[no-untyped-def]
     if not data:
         raise ValueError("name the shards with --data")
     module = load_model_module(model)
-    config, recipe = apply_settings(preset_of(module, preset), module.RECIPES[preset], settings, module.labels)
+    config, recipe = apply_settings(preset_of(module, preset), module.RECIPES[preset], settings, module)
     if recipe.start and init is None:
         raise ValueError(f"{preset} starts from a trained {recipe.start}: name its run with --init, or --init none")
-    from reactionnet_models.training import Data, Job, SignalledError, StoppedEarlyError, train
+    from reactionnet_models.training import Data, Job, SignalledError, StoppedEarlyError, is_first, train
 
     where = Data(root=data, fold=fold, protocol=recipe.protocol, task=recipe.split_task)
     if val == "auto":
@@ -103,12 +102,13 @@ def _train(  # type: ignore[no-untyped-def]
     try:
         summary = train(job)
     except StoppedEarlyError as stopped:
-        console.print(f"{stopped}; the same command without --max-steps goes on from the last checkpoint")
+        if is_first():
+            console.print(f"{stopped}; the same command without --max-steps goes on from the last checkpoint")
         return
     except SignalledError as stopped:
         errors.print(f"{stopped}; the same command goes on from the last checkpoint")
         raise typer.Exit(SIGNALLED + stopped.number) from None
-    if not quiet:
+    if not quiet and is_first():
         console.print(
             f"{job.out}: {summary['epochs']} epochs in {summary['seconds']:.0f} s, kept: {summary['chosen_by']}"
         )
@@ -141,6 +141,8 @@ def _sweep(sweep: str, model, preset, data, fold, out, settings, given) -> None:
     key, equals, values = sweep.partition("=")
     if not equals or not values or not model or not preset:
         raise ValueError(f"--sweep {sweep}: expected a model, a preset and KEY=A,B,C, such as delay_s=0,0.2,0.4,0.8")
+    if given[0] == "none":
+        raise ValueError(f"--sweep {sweep} needs a split that judges: name one with --val")
     root = out or Path("runs") / f"{model}-{preset}-sweep"
     recipe = load_model_module(model).RECIPES[preset]
     table = Table(title=f"{model} {preset} by {key}")
@@ -151,8 +153,8 @@ def _sweep(sweep: str, model, preset, data, fold, out, settings, given) -> None:
         _train(model, preset, data, fold, folder, [*settings, f"{key}={value}"], *given)
         rows = (folder / "history.jsonl").read_text().splitlines() if (folder / "history.jsonl").is_file() else []
         scores = [row[name] for row in map(json.loads, rows) if (name := f"val_{recipe.monitor}") in row]
-        best = (max if recipe.higher_is_better else min)(scores, default=math.nan)
-        table.add_row(value, f"{best:.4f}", str(folder))
+        best = f"{(max if recipe.higher_is_better else min)(scores):.4f}" if scores else "-"
+        table.add_row(value, best, str(folder))
     console.print(table)
 
 

@@ -9,14 +9,19 @@
 
 Draws of step n (augmentation, dropout) come from seed, stage, step and rank alone, so that a resumed run gives the same
 weights as one that was never stopped.
+
+On several GPUs Lightning starts a process each. They share what is trained on, a batch of `batch_size` each at a step; every
+one judges all of validation, so that scores are those of one GPU; the first alone writes the run folder.
 """
 
 import hashlib
 import json
 import math
 import os
+import pickle
 import platform
 import signal
+import struct
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -39,7 +44,7 @@ from reactionnet_datasets.torchvision_on_cpu import ensure
 from reactionnet_models import data as data_of
 from reactionnet_models import figures
 from reactionnet_models.data import Data, Loader
-from reactionnet_models.features import FeatureLoader, cache_features, to_device
+from reactionnet_models.features import FeatureLoader, await_features, cache_features, to_device
 from reactionnet_models.pretrained import from_pretrained, save_pretrained
 from reactionnet_models.recipe import Recipe, Stage
 
@@ -49,6 +54,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint  # noqa: E402
 from lightning.pytorch.utilities.exceptions import SIGTERMException  # noqa: E402
 
 RUN, SUMMARY, HISTORY = "run.json", "summary.json", "history.jsonl"
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 LIBRARIES = ("reactionnet", "torch", "torchvision", "lightning", "torchmetrics", "safetensors", "numpy")
 
 
@@ -71,7 +77,13 @@ class Job:
     checkpoint_steps: int = 200
     max_steps: int = -1
     quiet: bool = False
-    videos: tuple[str, ...] = ()  # train on these alone: one subset of an ensemble
+    videos: tuple[str, ...] = ()  # the last stage trains on these alone: one subset of an ensemble
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision {self.precision!r}; expected {', '.join(PRECISIONS)}")
+        if not self.start and (idle := [stage.name for stage in self.recipe.stages if not stage.epochs]):
+            raise ValueError(f"stage {idle[0]} has 0 epochs: name the run that has its weights with --init")
 
     @property
     def model_name(self) -> str:
@@ -126,10 +138,13 @@ def seconds_of_product(dtype: torch.dtype) -> float:
 class Step(lightning.LightningModule):
     """One stage's optimisation of one part."""
 
-    def __init__(self, net: nn.Module, job: Job, config: Any, stage: Stage, *, prepared: bool, steps_per_epoch: int):
+    def __init__(self, net: nn.Module, job: Job, config: Any, stage: Stage, loader: Any):
         super().__init__()
         self.net, self._job, self._config, self._stage = net, job, config, stage
-        self._prepared, self._steps_per_epoch = prepared, steps_per_epoch
+        self._loader, self._prepared, self._steps_per_epoch = loader, loader.prepared, len(loader)
+        self._judge = getattr(job.module, "validation_loss", job.module.loss)
+        self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
+        self._plateau_state: dict[str, Any] | None = None
         self._metrics: list[Any] = []
         self._train_loss = torch.zeros(2, dtype=torch.float64)
         self._val_loss = torch.zeros(2, dtype=torch.float64)
@@ -144,7 +159,13 @@ class Step(lightning.LightningModule):
         if not self._prepared:
             batch = self._job.module.prepare(items, self._config, torch.Generator().manual_seed(number))
         terms = self._job.module.loss(self.net(batch), batch, self._config)
-        self._train_loss += torch.tensor([float(terms["loss"].detach()), 1.0])
+        found = float(terms["loss"].detach())
+        if not math.isfinite(found):
+            raise ValueError(
+                f"stage {self._stage.name}, step {self.global_step}: the loss is {found}. Look at the settings and the data, or "
+                f"lower {self._stage.name}.learning_rate ({self._stage.learning_rate:g})"
+            )
+        self._train_loss += torch.tensor([found, 1.0])
         self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, prog_bar=False)
         self.log("loss", terms["loss"].detach(), prog_bar=True, logger=False)
         return terms["loss"]
@@ -156,14 +177,18 @@ class Step(lightning.LightningModule):
     def validation_step(self, items: Any, batch_idx: int) -> None:
         batch = items if self._prepared else self._job.module.prepare(items, self._config)
         out = self.net(batch)
-        self._val_loss += torch.tensor([float(self._job.module.loss(out, batch, self._config)["loss"]), 1.0])
+        self._val_loss += torch.tensor([float(self._judge(out, batch, self._config)["loss"]), 1.0])
         for metric in self._metrics:
             metric.update(out, batch)
 
     def on_validation_epoch_end(self) -> None:
         found = {name: value for metric in self._metrics for name, value in metric.compute().items()}
         found["loss"] = float(self._val_loss[0] / self._val_loss[1])
-        self.log_dict({f"val/{name}": value for name, value in found.items()}, sync_dist=self._job.devices > 1)
+        self.log_dict({f"val/{name}": value for name, value in found.items()})
+
+    def on_train_epoch_end(self) -> None:
+        if self._plateau is not None:
+            self._plateau.step(float(self.trainer.callback_metrics[f"val/{self._job.recipe.monitor}"]))
 
     def epoch_loss(self) -> float:
         """The mean training loss since it was asked last."""
@@ -173,26 +198,38 @@ class Step(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["epoch_loss"] = self._train_loss.clone()
+        checkpoint["loader"] = self._loader.state_dict()
+        if self._plateau is not None:
+            checkpoint["plateau"] = self._plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._train_loss.copy_(checkpoint["epoch_loss"])
+        # Lightning hands loaders their state in mid-epoch alone: after an epoch's end the order would begin anew
+        self._loader.load_state_dict(checkpoint["loader"])
+        self._plateau_state = checkpoint.get("plateau")
 
-    def _plateau(self, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-        """Times `decay` after `decay_epochs` epochs without a better score. ValueError without validation."""
+    def _make_plateau(self, optimiser: torch.optim.Optimizer) -> torch.optim.lr_scheduler.ReduceLROnPlateau:
+        """Times `decay` after `decay_epochs` epochs without a better score. ValueError without validation.
+
+        It is stepped and stored here, since Lightning steps it after the epoch's checkpoint is written.
+        """
         if not self._job.val:
             raise ValueError(
                 f"stage {self._stage.name}: schedule plateau needs a split that judges: name one with --val"
             )
         mode: Literal["min", "max"] = "max" if self._job.recipe.higher_is_better else "min"
-        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             optimiser, mode, factor=self._stage.decay, patience=self._stage.decay_epochs
         )
-        return {"scheduler": schedule, "interval": "epoch", "monitor": f"val/{self._job.recipe.monitor}"}
+        if self._plateau_state is not None:
+            plateau.load_state_dict(self._plateau_state)
+        return plateau
 
     def configure_optimizers(self) -> Any:
         optimiser = make_optimiser(self._stage, self.net)
         if self._stage.schedule == "plateau":
-            return {"optimizer": optimiser, "lr_scheduler": self._plateau(optimiser)}
+            self._plateau = self._make_plateau(optimiser)
+            return optimiser
         factor = learning_rate_factor(self._stage, self._steps_per_epoch)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -237,17 +274,17 @@ def learning_rate_factor(stage: Stage, steps_per_epoch: int) -> Any:
 
 
 class History(Callback):
-    """A line an epoch in `history.jsonl`; lines after the step that a run resumes from are dropped."""
+    """A line an epoch in `history.jsonl`; lines of epochs that a resumed run does again are dropped."""
 
     def __init__(self, job: Job, stage: Stage):
         self._job, self._stage = job, stage
         self._began = time.perf_counter()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        rows = [
-            r for r in read_history(self._job.out) if r["stage"] != self._stage.name or r["step"] < trainer.global_step
-        ]
-        _write_history(self._job.out, rows)
+        if trainer.is_global_zero:
+            done = trainer.current_epoch
+            rows = [r for r in read_history(self._job.out) if r["stage"] != self._stage.name or r["epoch"] < done]
+            _write_history(self._job.out, rows)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         found = {k.replace("/", "_"): float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
@@ -256,7 +293,8 @@ class History(Callback):
             "train_loss": pl_module.epoch_loss(), "seconds": round(time.perf_counter() - self._began, 1), **found,
         }  # fmt: skip
         self._began = time.perf_counter()
-        _write_history(self._job.out, [*read_history(self._job.out), row])
+        if trainer.is_global_zero:
+            _write_history(self._job.out, [*read_history(self._job.out), row])
 
 
 class StoppedEarlyError(Exception):
@@ -295,16 +333,21 @@ def _write_history(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def train(job: Job) -> dict[str, Any]:
     """Train, or go on with, a run; returns its summary. ValueError where the folder holds another run, or one that another
     process trains."""
-    first = os.environ.get("LOCAL_RANK", "0") == "0"  # of the processes that Lightning starts, one a GPU
-    with alone(job.out, "training") if first else nullcontext():
+    with alone(job.out, "training") if is_first() else nullcontext():
         return _train(job)
+
+
+def is_first() -> bool:
+    """Whether this process is the first of those that Lightning starts, one a GPU: it alone writes the run folder."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _train(job: Job) -> dict[str, Any]:
     started = time.perf_counter()
     config, rates, subset, digest = _look_at_labels(job)
     config = job.module.with_rates(config, rates)
-    _begin(job, digest)
+    if is_first():
+        _begin(job, digest)
     if (job.out / SUMMARY).is_file():
         return json.loads((job.out / SUMMARY).read_bytes())
     torch.manual_seed(job.seed)
@@ -318,20 +361,23 @@ def _train(job: Job) -> dict[str, Any]:
     for stage in job.recipe.stages:
         waited[stage.name] = _train_stage(job, config, model, stage, subset if stage.balanced else None)
     rows = read_history(job.out)
-    if rows:
+    if rows and is_first():
         figures.draw_curves(rows, job.recipe.monitor, job.out / "curves.png")
     scores = {key: value for key, value in (rows[-1] if rows else {}).items() if key.startswith("val_")}
     windows = {name: getattr(job.recipe.stages[-1], name) for name in ("window", "stride", "num_frames")}
     facts = {
         "data": job.data.root, "data digest": digest, "fold": job.data.fold, "seed": job.seed, "windows": windows,
     }  # fmt: skip
-    save_pretrained(model, job.module, config, job.out / "model", preset=job.preset, details={**facts, "rates": rates})
+    if is_first():
+        details = {**facts, "rates": rates}
+        save_pretrained(model, job.module, config, job.out / "model", preset=job.preset, details=details)
     summary = {
         **job.described(), "data_digest": digest, "rates": rates, "waiting_for_data": waited,
         "last_epoch": scores, "chosen_by": f"best {job.recipe.monitor} on {job.val}" if job.chooses else "the last epoch",
         "epochs": len(rows), "seconds": round(time.perf_counter() - started, 1),
     }  # fmt: skip
-    write_atomic(job.out / SUMMARY, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
+    if is_first():
+        write_atomic(job.out / SUMMARY, (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
     return summary
 
 
@@ -360,10 +406,11 @@ def _look_at_labels(job: Job) -> tuple[Any, dict[str, float], np.ndarray | None,
 
 
 def _begin(job: Job, digest: str) -> None:
-    """Write `run.json`, or find that what it says is what is asked for."""
+    """Write `run.json`, or find that what it says is what is asked for. One of a run that never came to a step counts for
+    nothing."""
     asked = {**job.described(), "data_digest": digest}
     path = job.out / RUN
-    if path.is_file():
+    if path.is_file() and _has_begun(job.out):
         known = json.loads(path.read_bytes())
         if other := [name for name, value in asked.items() if known.get(name) != value]:
             before = [f"{name} ({known.get(name)})" if isinstance(asked[name], str | int) else name for name in other]
@@ -375,33 +422,40 @@ def _begin(job: Job, digest: str) -> None:
     write_atomic(path, (json.dumps({**asked, "versions": versions}, indent=1, sort_keys=True) + "\n").encode())
 
 
+def _has_begun(out: Path) -> bool:
+    return (out / SUMMARY).is_file() or any(True for kind in ("*/*.ckpt", "*/done.json") for _ in out.glob(kind))
+
+
 def _train_stage(job: Job, config: Any, model: nn.Module, stage: Stage, subset: np.ndarray | None) -> float:
     """Optimise one part of the model; it holds the chosen weights after. Returns the share of time spent waiting."""
     net = getattr(model, stage.part) if stage.part else model
     folder = job.out / stage.name
+    if not stage.epochs:
+        return 0.0
     if (folder / "done.json").is_file():
         done = json.loads((folder / "done.json").read_bytes())
         _load_part(net, folder / done["chosen"])
         return float(done["waiting"])
-    train_loader, val_loader = _loaders(job, config, model, stage, subset, folder)
-    step = Step(net, job, config, stage, prepared=train_loader.prepared, steps_per_epoch=len(train_loader))
-    last = ModelCheckpoint(
-        folder, filename="last", every_n_train_steps=job.checkpoint_steps, enable_version_counter=False
-    )
-    checkpoints = [
-        last,
-        ModelCheckpoint(folder, filename="end", enable_version_counter=False, save_on_train_epoch_end=True),
-    ]
-    if job.chooses:
+    checkpoints = []
+    if job.chooses:  # before the others, which keep what it has found best
         checkpoints.append(
             ModelCheckpoint(
                 folder, filename="best", monitor=f"val/{job.recipe.monitor}", enable_version_counter=False,
-                mode="max" if job.recipe.higher_is_better else "min",
+                mode="max" if job.recipe.higher_is_better else "min", save_on_train_epoch_end=True,
             )
         )  # fmt: skip
+    checkpoints += [
+        ModelCheckpoint(
+            folder, filename="last", every_n_train_steps=job.checkpoint_steps, enable_version_counter=False
+        ),
+        ModelCheckpoint(folder, filename="end", enable_version_counter=False, save_on_train_epoch_end=True),
+    ]
     resume = _latest(folder)
     began = time.perf_counter()
     trainer = _trainer(job, stage, folder, [*checkpoints, History(job, stage), StopAt(job.max_steps)])
+    ranks = {"rank": trainer.global_rank, "num_ranks": trainer.world_size}
+    train_loader, val_loader = _loaders(job, config, model, stage, subset, folder, ranks)
+    step = Step(net, job, config, stage, train_loader)
     try:
         trainer.fit(step, train_loader, val_loader, ckpt_path=resume, weights_only=True if resume else None)
     except SystemExit as left:  # so Lightning ends a process, on SIGTERM as if nothing had gone wrong
@@ -410,7 +464,8 @@ def _train_stage(job: Job, config: Any, model: nn.Module, stage: Stage, subset: 
     waiting = train_loader.waited_s / max(time.perf_counter() - began, 1e-9)
     chosen = "best.ckpt" if job.chooses else "end.ckpt"
     _load_part(net, folder / chosen)
-    write_atomic(folder / "done.json", json.dumps({"chosen": chosen, "waiting": round(waiting, 4)}).encode())
+    if is_first():
+        write_atomic(folder / "done.json", json.dumps({"chosen": chosen, "waiting": round(waiting, 4)}).encode())
     return round(waiting, 4)
 
 
@@ -435,40 +490,48 @@ def _trainer(job: Job, stage: Stage, folder: Path, callbacks: list[Any]) -> Any:
 
 
 def _loaders(
-    job: Job, config: Any, model: nn.Module, stage: Stage, subset: np.ndarray | None, folder: Path
-) -> tuple[Any, Any]:
-    def split(name: str, train: bool, **changed: Any) -> Any:
+    job: Job, config: Any, model: nn.Module, stage: Stage, subset: np.ndarray | None, folder: Path, ranks: Mapping[str, int]
+) -> tuple[Any, Any]:  # fmt: skip
+    whole = {"rank": 0, "num_ranks": 1}
+
+    def split(name: str, train: bool, of: Mapping[str, int], **changed: Any) -> Any:
+        changed |= of
         return data_of.open_split(
             job.module, config, job.recipe, stage, job.data, name, train=train, seed=job.seed, **changed
         )
 
-    if job.videos:
+    if job.videos and stage is job.recipe.stages[-1]:  # what comes before is the same for all subsets
         named = data_of.places_of_videos(job.module, config, job.recipe, stage, job.data, "train", set(job.videos))
         subset = named if subset is None else np.intersect1d(named, subset)
     if not stage.cached:
-        val = Loader(split(job.val, False)) if job.val else None
-        return Loader(split("train", True, subset=subset)), val
+        val = Loader(split(job.val, False, whole)) if job.val else None
+        return Loader(split("train", True, ranks, subset=subset)), val
     earlier = job.recipe.stages[: job.recipe.stages.index(stage)]
     before = nn.ModuleList(model.get_submodule(one.part) for one in earlier)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loaders = []
     for name in ("train", job.val) if job.val else ("train",):
         kept = folder / "features" / name
-        dataset = split(name, False, subset=subset if name == "train" else None)
-        views = stage.views if name == "train" else 0
+        train = name == "train"
+        dataset = split(name, False, whole, subset=subset if train else None)
+        views = stage.views if train else 0
         made_from = {
             "weights": _digest(before), "views": views, "precision": job.lightning_precision,
             "content": dataset.state_dict()["settings"]["content"],
         }  # fmt: skip
-        cache_features(
-            before, job.module, config, dataset, kept, views=views, seed=job.seed, device=device,
-            precision=job.lightning_precision, made_from=made_from,
-        )  # fmt: skip
+        if ranks["rank"] == 0:
+            cache_features(
+                before, job.module, config, dataset, kept, views=views, seed=job.seed, device=device,
+                precision=job.lightning_precision, made_from=made_from,
+            )  # fmt: skip
+        else:
+            await_features(kept, made_from)
         loaders.append(
             FeatureLoader(
-                kept, job.module, batch_size=stage.batch_size, views=views, train=name == "train", seed=job.seed
+                kept, job.module, batch_size=stage.batch_size, views=views, train=train, seed=job.seed,
+                **(ranks if train else whole),
             )
-        )
+        )  # fmt: skip
     return loaders[0], (loaders[1] if len(loaders) > 1 else None)
 
 
@@ -480,9 +543,16 @@ def _digest(net: nn.Module) -> str:
 
 
 def _latest(folder: Path) -> Path | None:
-    """The checkpoint of the most steps."""
+    """The checkpoint of the most steps. ValueError where one cannot be read."""
     found = [path for path in (folder / "last.ckpt", folder / "end.ckpt") if path.is_file()]
-    return max(found, key=lambda path: torch.load(path, weights_only=True)["global_step"], default=None)
+    return max(found, key=_steps_of, default=None)
+
+
+def _steps_of(path: Path) -> int:
+    try:
+        return int(torch.load(path, map_location="cpu", weights_only=True)["global_step"])
+    except (pickle.UnpicklingError, struct.error, RuntimeError, ValueError, EOFError, KeyError) as error:
+        raise ValueError(f"{path} is no checkpoint of a run: delete it to go on without it") from error
 
 
 def _load_part(net: nn.Module, path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from reactionnet_datasets.sound_features import num_examples
 from reactionnet_models.encoders import read_weights
 
 WIDTH = 128
@@ -60,7 +61,7 @@ def mean_of_examples(found_BNC: Tensor, mask_BN: Tensor) -> Tensor:
     return (found_BNC * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
-def examples_of(lengths: Sequence[int], num: int, samples: int) -> Tensor:
-    """(B, N), true for examples that lie within each clip's own sound; a clip with any sound has at least one."""
-    whole_B = torch.tensor([max(length // samples, 1) if length else 0 for length in lengths])
+def examples_of(lengths: Sequence[int], num: int) -> Tensor:
+    """(B, N), true for as many examples as each clip's own samples give; a clip with any sound has at least one."""
+    whole_B = torch.tensor([num_examples(length) for length in lengths])
     return torch.arange(num) < whole_B[:, None]

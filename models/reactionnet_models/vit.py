@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from reactionnet_datasets.torchvision_on_cpu import ensure
-from reactionnet_models.encoders import read_weights
+from reactionnet_models.encoders import load, read_weights
 
 # width, layers, heads, inner width of the encoder; the same of the decoder
 SIZES = {
@@ -65,10 +65,7 @@ def vit_encoder(size: str, image_size: int, patch: int, weights: str | None = No
     if weights in (None, "random"):
         _start(encoder)
         return encoder, width
-    try:
-        encoder.load_state_dict(_weights(str(weights)))
-    except RuntimeError as error:
-        raise ValueError(f"the weights {weights} are not those of a ViT of size {size}: {error}") from error
+    load(encoder, _weights(str(weights)), f"a ViT of size {size}", str(weights))
     return encoder, width
 
 

@@ -55,6 +55,17 @@ def test_tokens_are_the_eight_frames_around_each_video_frame():
     torch.testing.assert_close(tokens[0, 2], frames[-1].repeat(8))
 
 
+@pytest.mark.parametrize("length", [0, 300, 512 * 9, 512 * 9 + 400, 512 * 10 - 1])
+def test_tokens_of_padded_sound_are_those_of_the_clip_alone(length):
+    clip, longer = torch.from_numpy(sound(0.5))[:length].clone(), torch.from_numpy(sound(1.0, seed=1))
+    clip[-50:] *= 300  # the loudest at the end, which a frame behind it would hear better
+    t_s = torch.tensor([[0.0, 0.1, 0.28, 5.0]])
+    both = torch.nn.utils.rnn.pad_sequence([clip, longer], batch_first=True)
+    found = mfcc_tokens(both, t_s.expand(2, -1), torch.tensor([length, len(longer)]))
+    torch.testing.assert_close(found[:1], mfcc_tokens(clip[None], t_s), atol=2e-3, rtol=1e-4)
+    torch.testing.assert_close(found[1:], mfcc_tokens(longer[None], t_s), atol=2e-3, rtol=1e-4)
+
+
 def test_examples_are_whole_and_short_sound_gives_one():
     assert logmel_examples(torch.zeros(2, RATE * 3)).shape == (2, 3, 96, 64)
     assert logmel_examples(torch.zeros(1, 100)).shape == (1, 1, 96, 64)

@@ -141,11 +141,12 @@ def write_c_expr_db(root: Path, num: int = 8) -> Path:
 
     lines = [f"image_location,{NAMES}", *(f"1/{frame:05d}.jpg,0" for frame in range(1, num + 1))]
     write(root / "CVPR_6th_ABAW_CE_test_set_sample.txt", "\n".join(lines) + "\n")
-    for name in range(1, 6):
+    names = spread("c_expr_db-5fold-ours-v1", (str(n) for n in count(2)))
+    for place, name in enumerate(["1", *names]):
         video(root / f"videos/{name}.mp4", [f"{name} {frame}" for frame in range(1, num + 1)], fps=20)
-        if name > 1:
-            codes = "".join(f"{(frame + name) % 7}\n" for frame in range(num))
-            split = affwild2.VALIDATION if name == 5 else affwild2.TRAIN
+        if place:
+            codes = "".join(f"{(frame + place) % 7}\n" for frame in range(num))
+            split = affwild2.VALIDATION if place == len(names) else affwild2.TRAIN
             write(root / f"annotations/{split}/{name}.txt", NAMES + "\n" + codes)
     return root
 

@@ -13,6 +13,7 @@ from reactionnet_models import aar, alignment, pretrained
 from reactionnet_models.attention_maps import CENTRES, attention_maps, au_centres
 from reactionnet_models.au_graph import SharedGraph, SpatialGraph, TemporalGraph, adjacency
 from reactionnet_models.regions import PatchConv, RegionLayer
+from reactionnet_models.training import learning_rate_factor, make_optimiser
 
 COUNTS = {
     "bp4d": 7_175_364, "affwild2": 7_175_364, "disfa": 5_616_952, "gft": 6_396_158, "bp4d_b_net": 6_278_700,
@@ -198,6 +199,56 @@ def test_maps_are_the_gaussians_of_eq_1_and_2_for_every_unit_of_the_four_data_se
         torch.testing.assert_close(maps[place], literal.attention_map(centres, 176, 44, 3.0), atol=1e-6, rtol=1e-5)
 
 
+# first and second landmark of 0 to 48 and the shift downwards in distances of the inner eye corners, of JAA-Net's code
+PUBLISHED_CENTRES = {
+    1: (4, 5, -1 / 2), 2: (1, 8, -1 / 3), 4: (2, 7, 1 / 3), 6: (24, 29, 1), 7: (21, 26, 0), 9: (15, 17, -1 / 2),
+    10: (43, 45, 0), 12: (31, 37, 0), 14: (31, 37, 0), 15: (31, 37, 0), 17: (39, 41, 1 / 2), 23: (34, 40, 0),
+    24: (34, 40, 0), 25: (34, 40, 0), 26: (39, 41, 1 / 2),
+}  # fmt: skip
+
+
+def test_every_unit_lies_where_jaa_nets_code_puts_it():
+    torch.manual_seed(0)
+    points = torch.rand(2, 49, 2) * 176  # no two alike
+    aus = tuple(sorted({*aar.BP4D_AUS, *aar.DISFA_AUS, *aar.GFT_AUS, *aar.AFFWILD2_AUS}))
+    assert aus == tuple(PUBLISHED_CENTRES)
+    for picture, centres in zip(points, au_centres(points, aus), strict=True):
+        ruler = abs(float(picture[22, 0]) - float(picture[25, 0]))
+        for (first, second, down), found in zip(PUBLISHED_CENTRES.values(), centres, strict=True):
+            wanted = [(float(picture[i, 0]), float(picture[i, 1]) + down * ruler) for i in (first, second)]
+            torch.testing.assert_close(found, torch.tensor(wanted))
+
+
+def test_units_of_the_four_data_sets_are_in_the_published_order():
+    assert aar.PRESETS["bp4d"].aus == (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
+    assert aar.PRESETS["disfa"].aus == (1, 2, 4, 6, 9, 12, 25, 26)
+    assert aar.PRESETS["gft"].aus == (1, 2, 4, 6, 10, 12, 14, 15, 23, 24)
+    assert aar.PRESETS["affwild2"].aus == (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
+
+
+@pytest.mark.parametrize("preset", COUNTS)
+def test_the_first_stage_trains_with_sgd_whose_rate_falls_every_second_epoch(preset):
+    """Section IV-A2: Nesterov's momentum 0.9, decay 0.0005, a rate of 0.006 times 0.3 every 2 epochs, up to 12 epochs."""
+    stage = aar.RECIPES[preset].stages[0]
+    (group,) = make_optimiser(stage, nn.Linear(1, 1)).param_groups
+    assert (stage.part, stage.epochs, stage.batch_size) == ("attention", 12, 16)
+    assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 0.0005)
+    factor = learning_rate_factor(stage, steps_per_epoch=10)
+    rates = [group["lr"] * factor(step) for epoch in range(12) for step in (10 * epoch, 10 * epoch + 9)]
+    assert rates == pytest.approx([0.006 * 0.3**k for k in range(6) for _ in range(4)])
+
+
+def test_the_second_stage_trains_with_adam_at_one_rate():
+    """Section IV-A2: betas 0.9 and 0.999, a rate of 0.006 that stays, up to 12 epochs, sequences of 48 frames."""
+    stage = aar.RECIPES["bp4d"].stages[1]
+    optimiser = make_optimiser(stage, nn.Linear(1, 1))
+    (group,) = optimiser.param_groups
+    assert type(optimiser) is torch.optim.Adam and group["betas"] == (0.9, 0.999) and group["weight_decay"] == 0
+    assert (stage.part, stage.epochs, stage.batch_size, stage.window) == ("relation", 12, 8, 48)
+    factor = learning_rate_factor(stage, steps_per_epoch=10)
+    assert {group["lr"] * factor(step) for step in range(120)} == {0.006}
+
+
 def test_alignment_levels_the_eyes_and_fills_the_square():
     angle, points = torch.tensor(0.3), face()
     turn = torch.tensor([[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]])
@@ -349,6 +400,25 @@ def test_compiles_as_one_graph(part):
     traced = torch.compile(getattr(model, part), fullgraph=True, backend="eager")
     with torch.no_grad():
         torch.testing.assert_close(traced(given)["logit_BTM"], getattr(model, part)(given)["logit_BTM"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"c": 0}, "c=0; expected 1 or more"),
+        ({"crop": -16}, "crop=-16; expected 1 or more"),
+        ({"embedding": 0}, "embedding=0; expected 1 or more"),
+        ({"num_graphs": 0}, "num_graphs=0; expected 1 or more"),
+        ({"delta": 0.0}, "delta=0.0; expected more than 0"),
+        ({"delta": float("nan")}, "delta=nan; expected more than 0"),
+        ({"attention_weight": -2.0}, "attention_weight=-2.0; expected 0 or more"),
+        ({"threshold": 50.0}, "threshold=50.0; expected 0 to 1"),
+        ({"aus": (), "rates": None}, "expected one action unit or more"),
+    ],
+)
+def test_a_number_out_of_range_is_an_error(setting, message):
+    with pytest.raises(ValueError, match=message):
+        replace(TINY, **setting)
 
 
 def test_a_setting_that_does_not_fit_is_an_error():

@@ -168,11 +168,13 @@ def test_vggish_flattens_as_tensorflow_does():
 
 
 def test_sound_is_the_mean_of_a_clips_own_examples():
-    found, mask = torch.randn(3, 4, 2), examples_of([61_440, 20_000, 0], 4, 15_360)
+    found, mask = torch.randn(3, 4, 2), examples_of([61_680, 20_000, 0], 4)
     assert mask.sum(1).tolist() == [4, 1, 0]
     mean = mean_of_examples(found, mask)
     torch.testing.assert_close(mean, torch.stack([found[0].mean(0), found[1, 0], torch.zeros(2)]))
-    assert logmel_examples(torch.randn(1, 61_680)).shape == (1, 4, 96, 64)
+    for length in (1, 399, 400, *(15_360 * k + more for k in range(1, 4) for more in (0, 239, 240, 241, 600))):
+        alone = logmel_examples(torch.zeros(1, length)).shape[1]
+        assert examples_of([length, 90_000], 5).sum(1).tolist() == [alone, 5], length
 
 
 def test_losses_are_the_equations_literally():
@@ -332,3 +334,49 @@ def test_valence_and_arousal_start_where_tanh_has_a_gradient():
     batch = {"feature_BTC": torch.randn(16, 48, 192), "frame_mask_BT": torch.ones(16, 48, dtype=torch.bool)}
     found = abaw6.Fusion(config).eval()(batch)["score_BTK"]
     assert 0 < float(found.abs().max()) < 0.5  # a linear layer's own start: 0.96
+
+
+def test_vggish_is_not_used_without_its_weights():
+    config = replace(abaw6.PRESETS["tiny_au"], sound="vggish")
+    with pytest.raises(ValueError, match="VGGish without its weights hears noise: --set sound_weights=FILE"):
+        abaw6.build(config)
+    assert abaw6.build(replace(config, sound_weights="random")).encoders.sound is not None
+    assert abaw6.build(replace(config, weights=None)).encoders.sound is not None  # a saved model brings its own
+
+
+def test_a_window_longer_than_there_are_places_for_is_named():
+    config = replace(TINY, clip_frames=2)
+    with pytest.raises(ValueError, match="a window of 4 frames, and clip_frames=2: set"):
+        abaw6.build(config)(abaw6.example(config, 2, num_frames=4))
+
+
+@pytest.mark.parametrize("preset", ["tiny_au", "tiny_words"])
+def test_a_clip_of_which_nothing_is_known_is_answered_by_numbers(preset):
+    config = abaw6.PRESETS[preset]
+    model = abaw6.build(config).eval()
+    batch = abaw6.example(config, 3)
+    for name in ("frame_mask_BT", "heard_B", "said_B"):
+        if name in batch:
+            batch[name][1] = False
+    with torch.no_grad():
+        found = model(batch)["score_BTK"]
+        others = model({name: value[[0, 2]] for name, value in batch.items()})["score_BTK"]
+    assert bool(found.isfinite().all())
+    torch.testing.assert_close(found[[0, 2]], others)
+
+
+def test_a_text_tower_that_has_moved_is_named(tmp_path):
+    pytest.importorskip("peft")
+    ensure()
+    from reactionnet_models.pretrained import from_pretrained, save_pretrained
+    from tiny_models import tiny_clip_text
+
+    folder = tiny_clip_text(tmp_path / "clip")
+    config = replace(abaw6.PRESETS["tiny_emi"], text=str(folder), text_width=32, lora_rank=2, sound="none")
+    save_pretrained(abaw6.build(config), abaw6, config, tmp_path / "model", preset="tiny_emi", details={})
+    from_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match="gives 32 numbers a text; set text_width=32"):
+        abaw6.build(replace(config, text_width=512))
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"the text encoder .*clip' cannot be had"):
+        from_pretrained(tmp_path / "model")

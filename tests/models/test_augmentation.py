@@ -76,6 +76,49 @@ def test_a_list_can_be_gentler(setting, more, share):
     assert share[0] <= float(changed) <= share[1]
 
 
+def test_what_is_drawn_is_the_papers_list(monkeypatch):
+    """Mirror .5, grey .01, up to 10 degrees, colours within .2 and hue within .1, perspective .2 of half a side with p .5,
+    a rectangle with p .5 of .02 to .2 of the picture and sides in .3 to 3.3; then ImageNet's mean and deviation."""
+    num, drawn = 3000, {}
+
+    def kept(name):
+        part = getattr(augmentation, name)
+
+        def call(*given):
+            drawn[name] = given
+            return part(*given)
+
+        return call
+
+    for name in ("jitter", "rotation", "homography", "normalise", "erase"):
+        monkeypatch.setattr(augmentation, name, kept(name))
+    image = torch.rand(3, 1, 40).expand(num, -1, 20, -1)
+    augmentation.prepare(image, torch.Generator().manual_seed(0))
+
+    shown, *factors, hue, order = drawn["jitter"]
+    coloured = (shown[:, 0] != shown[:, 1]).flatten(1).any(1)
+    mirrored = (shown == image.flip(-1)).flatten(1).all(1)
+    assert float((~coloured).float().mean()) == pytest.approx(0.01, abs=0.006)
+    assert float(mirrored[coloured].float().mean()) == pytest.approx(0.5, abs=0.03)
+    for values, low, high in [(factor, 0.8, 1.2) for factor in factors] + [
+        (hue, -0.1, 0.1), (drawn["rotation"][0], -10, 10)
+    ]:  # fmt: skip
+        within = 0.01 * (high - low)
+        assert low <= float(values.min()) < low + within and high - within < float(values.max()) <= high
+    assert sorted(order) == [0, 1, 2, 3]
+
+    corners, still = drawn["homography"]
+    moved = (corners - still).abs()
+    assert moved[..., 0].unique().tolist() == [0, 1, 2, 3, 4]  # .2 of half of 40
+    assert moved[..., 1].unique().tolist() == [0, 1, 2]
+    assert float(moved.flatten(1).any(1).float().mean()) == pytest.approx(0.5, abs=0.03)
+
+    normal, colours = drawn["erase"][0], drawn["normalise"][0]
+    for channel, (mean, deviation) in enumerate([(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]):
+        torch.testing.assert_close(normal[:, channel], (colours[:, channel] - mean) / deviation)
+    assert drawn["erase"][2] == 0.5
+
+
 def test_half_of_the_pictures_lose_a_rectangle_of_two_to_twenty_percent():
     num = 400
     draw = augmentation._Draws(torch.Generator().manual_seed(0), num, torch.device("cpu"))
@@ -86,3 +129,5 @@ def test_half_of_the_pictures_lose_a_rectangle_of_two_to_twenty_percent():
     assert float(share[erased].min()) > 0.015 and float(share.max()) < 0.215
     rows, columns = changed.any(2).sum(1)[erased], changed.any(1).sum(1)[erased]
     assert torch.equal(rows * columns, changed.sum((1, 2))[erased])  # one full rectangle each
+    aspect = rows / columns
+    assert 0.25 < float(aspect.min()) < 0.4 and 2.5 < float(aspect.max()) < 4

@@ -1,5 +1,6 @@
 """CAGE: sizes, equations, and what AffectNet-7 leaves out."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -38,6 +39,72 @@ def test_conforms(preset, tmp_path):
     if config.class_weights == "inverse":
         config = cage.with_rates(config, {f"emotic_{name}": 0.5 for name in cage.classes_of("emotic26")})
     check_model(cage, config, tmp_path)
+
+
+# as the scripts print them: classes 0 neutral, 1 happy, 2 sad, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt
+CLASS_WEIGHTS = {
+    "affectnet8": {
+        "neutral": 0.015605, "happiness": 0.008709, "sadness": 0.046078, "surprise": 0.083078, "fear": 0.185434,
+        "disgust": 0.305953, "anger": 0.046934, "contempt": 0.308210,
+    },
+    "affectnet7": {
+        "neutral": 0.022600, "happiness": 0.012589, "sadness": 0.066464, "surprise": 0.120094, "fear": 0.265305,
+        "disgust": 0.444943, "anger": 0.068006,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", [name for name in COUNTS if name.startswith("affectnet")])
+def test_classes_have_the_scripts_weights_and_valence_arousal_none(preset):
+    config = cage.PRESETS[preset]
+    if config.task == "va":
+        assert config.class_weights is None
+    else:
+        named = dict(zip(cage.classes_of(config.classes), config.class_weights, strict=True))
+        assert named == CLASS_WEIGHTS[config.classes]
+
+
+def test_the_scripts_train_20_epochs_but_affectnet7s_combined_maxvit_25():
+    epochs = {preset: cage.RECIPES[preset].stages[0].epochs for preset in COUNTS}
+    assert epochs == dict.fromkeys(COUNTS, 20) | {"affectnet7_maxvit_combined": 25}
+    assert {cage.RECIPES[preset].stages[0].batch_size for preset in COUNTS} == {128}
+
+
+@pytest.mark.parametrize("task", ["discrete", "combined"])
+def test_training_weighs_classes_and_validation_does_not(task):
+    torch.manual_seed(0)
+    weights = tuple(CLASS_WEIGHTS["affectnet7"].values())
+    config = cage.Config(encoder="tiny", weights=None, classes="affectnet7", task=task, class_weights=weights)
+    out = {"expression_BK": torch.randn(6, 7), "affect_BD": torch.randn(6, 2)}
+    true = [0, 5, -100, 1, 1, 6]
+    batch = {
+        "expression_B": torch.tensor(true), "affect_BD": torch.rand(6, 2), "affect_mask_BD": torch.ones(6, 2) > 0
+    }  # fmt: skip
+    surprise = {
+        n: -math.log(float(out["expression_BK"][n].double().softmax(0)[k])) for n, k in enumerate(true) if k >= 0
+    }
+    plain = sum(surprise.values()) / 5
+    weighted = sum(weights[true[n]] * one for n, one in surprise.items()) / sum(weights[true[n]] for n in surprise)
+    squares = float((out["affect_BD"] - batch["affect_BD"]).square().mean()) if task == "combined" else 0.0
+    judged, trained = cage.validation_loss(out, batch, config), cage.loss(out, batch, config)
+    assert float(judged["ce"]) == pytest.approx(plain, rel=1e-5)
+    assert float(judged["loss"]) == pytest.approx(plain + 5 * squares, rel=1e-5)
+    assert float(trained["loss"]) == pytest.approx(weighted + 5 * squares, rel=1e-5)
+    assert abs(plain - weighted) > 0.1
+
+
+def test_validation_weighs_no_positives_either_and_leaves_valence_and_arousal_as_they_are():
+    torch.manual_seed(0)
+    emotic = replace(cage.PRESETS["tiny_emotic"], class_weights=tuple(float(k + 2) for k in range(26)))
+    batch = cage.example(emotic, 4)
+    out = {"expression_BK": torch.randn(4, 26), "affect_BD": torch.randn(4, 3)}
+    p, y = out["expression_BK"].double().sigmoid(), batch["labels_BK"]
+    expected = -float((y * p.log() + (1 - y) * (1 - p).log()).mean())
+    assert float(cage.validation_loss(out, batch, emotic)["ce"]) == pytest.approx(expected, rel=1e-5)
+    assert float(cage.loss(out, batch, emotic)["ce"]) > 2 * expected
+    va = cage.PRESETS["tiny_va"]
+    out, batch = {"affect_BD": torch.randn(8, 2)}, cage.example(va, 8)
+    assert cage.validation_loss(out, batch, va) == cage.loss(out, batch, va)
 
 
 def test_loss_matches_eq_1_by_hand():
@@ -146,6 +213,21 @@ def test_our_head_is_a_literal_sequence_on_the_same_encoder():
     with torch.no_grad():
         whole = literal(model.encoder(batch["image_BCHW"]))
         assert_close(model(batch), {"expression_BK": whole[:, :8], "affect_BD": whole[:, 8:]}, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"dropout": 1.5}, "dropout=1.5; expected 0 to 1"),
+        ({"alpha": -1.0}, "alpha=-1.0; expected 0 or more"),
+        ({"beta": math.nan}, "beta=nan; expected 0 or more"),
+        ({"image_size": 0}, "image_size=0; expected 1 or more"),
+        ({"task": "va", "dimensions": ()}, r"dimensions=\(\); expected one or more for task va"),
+    ],
+)
+def test_a_number_out_of_range_is_an_error(setting, message):
+    with pytest.raises(ValueError, match=message):
+        cage.Config(**setting)
 
 
 def test_a_setting_that_does_not_fit_is_an_error():

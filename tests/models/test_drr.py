@@ -227,12 +227,12 @@ def test_captions_are_read_by_a_real_text_tower(tmp_path):
     from tiny_models import tiny_clip_text
 
     folder = str(tiny_clip_text(tmp_path / "clip"))
-    first, second = embed(["a cat", "a red ball"], folder), embed(["a red ball"], folder)
+    first, second = embed(["a cat", "a red ball"], folder, 32), embed(["a red ball"], folder, 32)
     torch.testing.assert_close(first[1:], second)
     assert (first[0] != first[1]).any()
     assert word_ids(["A cat!", "a  cat"])[0].tolist() == word_ids(["A cat!", "a  cat"])[1].tolist()
     with pytest.raises(ValueError, match="cannot be had"):
-        embed(["a cat"], str(tmp_path / "nothing"))
+        embed(["a cat"], str(tmp_path / "nothing"), 16)
     config = replace(TINY, text=folder)
     with pytest.raises(ValueError, match="text_width=32"):
         drr.prepare(items(config), config)
@@ -328,3 +328,14 @@ def test_compiles_into_one_graph(preset):
     torch._dynamo.reset()
     with torch.no_grad():
         assert_close(torch.compile(model, backend="eager", fullgraph=True)(batch), model(batch))
+
+
+def test_a_batch_of_one_picture_can_train_feature_fusion():
+    """Whatever is left of the last batch of an epoch; its mean over places is one number a channel."""
+    torch.manual_seed(0)
+    config = drr.PRESETS["tiny_fusion_aud"]
+    model = drr.build(config)
+    for num in (4, 1):
+        batch = drr.example(config, num)
+        drr.loss(model(batch), batch, config)["loss"].backward()
+        assert all(bool(value.isfinite().all()) for value in model.state_dict().values())

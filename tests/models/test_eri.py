@@ -207,6 +207,51 @@ def test_labels_of_frames_stand_for_their_greatest():
     assert eri.prepare(items, config)["intensity_BK"].tolist() == [[pytest.approx(0.4)]]
 
 
+@pytest.mark.parametrize(
+    ("preset", "changed", "said"),
+    [
+        ("fused", {"heads": 3}, "width 128 and heads 3: expected an even width that heads divide"),
+        ("audio", {"width": 15, "heads": 1}, "width 15 and heads 1"),
+        ("video", {"spatial_heads": 3}, "spatial_heads 3: expected a divisor of the stem's width, 256"),
+        ("tiny_video", {"spatial_heads": 32}, "spatial_heads 32: expected a divisor of the stem's width, 16"),
+        ("audio", {"tcn_kernel": 0}, "tcn_kernel 0: expected 1 or more"),
+        ("audio", {"tcn_levels": 0}, "tcn_levels 0: expected 1 or more"),
+        ("audio", {"layers": 0}, "layers 0: expected 1 or more"),
+        ("video", {"spatial_layers": 0}, "spatial_layers 0: expected 1 or more"),
+        ("video", {"image_size": 0}, "image_size 0: expected a multiple of 16"),
+        ("audio", {"dropout": 1.5}, "dropout 1.5: expected 0 to 1"),
+        ("audio", {"position_base": 0.0}, "position_base 0.0: expected more than 0"),
+        ("audio", {"span": (49,)}, r"span \(49,\): expected two numbers"),
+        ("audio", {"targets": ()}, "expected one or more"),
+        ("tiny_video", {"weights": "dan.pth"}, "weights dan.pth: encoder tiny loads none"),
+        ("audio", {"weights": "dan.pth"}, "weights dan.pth: branch audio loads none"),
+    ],
+)
+def test_settings_that_no_network_has_are_refused(preset, changed, said):
+    with pytest.raises(ValueError, match=said):
+        replace(eri.PRESETS[preset], **changed)
+
+
+def test_notes_say_what_a_preset_needs_and_whose_the_submission_was():
+    notes = {name: eri.RECIPES[name].note for name in eri.PRESETS if eri.RECIPES[name].published}
+    assert {name for name, note in notes.items() if "--set weights=FILE" in note} == {
+        "fused", "fused_pm10", "fused_pm08", "fused_5fold", "video",
+    }  # fmt: skip
+    assert [name for name, note in notes.items() if "0.4380" in note] == ["fused"]
+
+
+def test_the_challenges_baseline_reads_its_whole_stream():
+    for name, config in eri.PRESETS.items():
+        (stage, *_) = eri.RECIPES[name].stages
+        assert (stage.window, stage.num_frames is None) == (0, config.branch == "lstm"), name
+    config = eri.PRESETS["tiny_lstm"]
+    items = {"frame_mask": torch.tensor([[True] * 9, [True] * 5 + [False] * 4]), "egemaps": torch.randn(2, 9, 5)}
+    items["egemaps"][1, 5:] = torch.nan  # a stream that ended
+    model, batch = eri.build(config), eri.prepare(items, config)
+    short = {name: value[1:, :5] for name, value in batch.items()}
+    torch.testing.assert_close(model(batch)["intensity_BK"][1:], model(short)["intensity_BK"])
+
+
 def test_dans_names_are_torchvisions():
     state = {"features.0.weight": torch.zeros(1), "features.6.1.bn2.weight": torch.ones(1), "fc.weight": torch.zeros(1)}
     assert list(eri.dan_weights(state)) == ["conv1.weight", "layer3.1.bn2.weight"]

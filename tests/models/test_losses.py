@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from reactionnet_datasets.torchvision_on_cpu import ensure
 from reactionnet_models.losses import concordance, cross_entropy, log_odds, masked_mse, occurrence_weights, weighted_bce
 
 
@@ -60,6 +61,7 @@ def test_concordance_is_lins_written_out():
         sy = sum((b - my) ** 2 for b in y) / 39
         sxy = sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / 39
         assert float(found[d]) == pytest.approx(2 * sxy / (sx + sy + (mx - my) ** 2), rel=1e-4)
+    ensure()  # torchmetrics imports torchvision
     from torchmetrics.functional import concordance_corrcoef
 
     torch.testing.assert_close(found, concordance_corrcoef(pred, true), atol=1e-6, rtol=1e-5)

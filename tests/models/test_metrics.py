@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from reactionnet_models.frame_metrics import FrameCircumplex
 from reactionnet_models.metrics import ActionUnits, Circumplex, Expressions, TopLabels
 
 
@@ -22,7 +23,7 @@ def test_f1_counts_ties_as_predicted_skips_masks_and_gives_0_for_nothing():
     assert found["f1"] == pytest.approx((0.5 + 0.0 + 2 / 3) / 3)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:The variance of predictions")
 def test_average_precision_is_scikit_learns_over_the_units_that_occur():
     average_precision = pytest.importorskip("sklearn.metrics").average_precision_score
     torch.manual_seed(0)
@@ -67,6 +68,58 @@ def test_circumplex_pools_both_dimensions_as_cages_code():
     assert found["rmse"] == pytest.approx(float((x - y).square().mean()) ** 0.5, abs=1e-5)
     x, y = pred[:, 1][mask[:, 1]], true[:, 1][mask[:, 1]]
     assert found["mae_arousal"] == pytest.approx(float((x - y).abs().mean()), abs=1e-5)
+
+
+def ccc_of(answers, labels, parts: int = 1, mask=None) -> float:
+    """The CCC of one dimension, given in so many parts."""
+    metric, pred, true = Circumplex("v"), torch.tensor(answers)[:, None], torch.tensor(labels)[:, None]
+    mask = torch.ones_like(true, dtype=torch.bool) if mask is None else torch.tensor(mask)[:, None]
+    for part in torch.arange(len(pred)).chunk(parts):
+        metric.update({"affect_BD": pred[part]}, {"affect_BD": true[part], "affect_mask_BD": mask[part]})
+    found = metric.compute()
+    assert found["ccc"] == pytest.approx(found["ccc_v"], nan_ok=True)
+    return found["ccc_v"]
+
+
+@pytest.mark.filterwarnings("error:The variance of predictions")
+@pytest.mark.parametrize("parts", [1, 3, 12])
+@pytest.mark.parametrize("constant", [0.0, 0.25, 0.3])
+def test_answers_that_do_not_vary_have_a_concordance_of_0(constant, parts):
+    labels = [math.sin(n) / 2 for n in range(12)]
+    assert ccc_of([constant] * 12, labels, parts) == 0.0
+    assert math.isnan(ccc_of([math.nan] * 12, labels, parts))  # a network that has diverged
+    metric = FrameCircumplex("va", "affect_BTD")
+    for frames in torch.arange(12).chunk(parts):
+        true_BTD = torch.tensor(labels)[frames][None, :, None].expand(-1, -1, 2)
+        metric.update(
+            {"affect_BTD": torch.full_like(true_BTD, constant)},
+            {"affect_BTD": true_BTD, "affect_mask_BTD": torch.ones_like(true_BTD, dtype=torch.bool)},
+        )
+    found = metric.compute()
+    assert found["ccc_mean"] == found["ccc_v"] == found["ccc_a"] == found["ccc"] == 0.0
+
+
+@pytest.mark.filterwarnings("error:The variance of predictions")
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("constant", [0.0, 0.25, 0.3])
+def test_labels_that_do_not_vary_or_fewer_than_two_have_no_concordance(constant, parts):
+    answers = [math.cos(n) for n in range(12)]
+    assert math.isnan(ccc_of(answers, [constant] * 12, parts))
+    assert math.isnan(ccc_of([constant] * 12, [constant] * 12, parts))
+    assert math.isnan(ccc_of(answers, [constant] * 12, parts, mask=[True] + [False] * 11))
+    # what is masked varies without a word
+    assert math.isnan(ccc_of(answers, [constant] * 11 + [0.9], parts, mask=[True] * 11 + [False]))
+    assert ccc_of([constant] * 11 + [0.9], answers, parts, mask=[True] * 11 + [False]) == 0.0
+
+
+@pytest.mark.filterwarnings("error:The variance of predictions")
+def test_answers_that_vary_across_updates_alone_have_a_concordance():
+    x, y = [0.5] * 4 + [0.25] * 4, [0.5] * 4 + [0.0] * 4
+    # means .375 and .25, variances n / (n - 1) times .125^2 and .25^2
+    expected = 2 * 8 / 7 * 0.125 * 0.25 / (8 / 7 * (0.125**2 + 0.25**2) + 0.125**2)
+    assert ccc_of(x, y, 2) == pytest.approx(expected, rel=1e-5)
+    hardly = [0.3 + n * 1e-7 for n in range(12)]
+    assert ccc_of(hardly, [math.sin(n) for n in range(12)], 3) == pytest.approx(0.0, abs=1e-5)
 
 
 def test_top_labels_in_both_readings():

@@ -24,7 +24,7 @@ def test_every_variant_of_the_papers_has_a_preset():
         "fused_5fold",
         *(f"baseline_{one}" for one in streams),
     )
-    folds = [f"{task}_5fold" for task in ("au", "expr", "va", "emi")]  # no numbers of folds are given for ce
+    folds = [f"{task}_5fold" for task in ("au", "expr", "va", "ce", "emi")]
     abaw6 = ("pretrain", "pretrain_large", "au", "expr", "va", "ce", "emi", "emi_lora", *folds)
     baselines = ("resnet18", "resnet50", "vit", "gcn", "fusion", "uda", "da_gcn", "sev_net")
     rows = (*baselines, "without_cdc", "without_ho", "without_he", "static", "dynamic")

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from reactionnet_datasets.labels import classes_of
 from reactionnet_models.smoothing import fill_faceless, partition_by_scene, smooth, tune_sigma, vote
-from reactionnet_models.submission import COLUMNS, frame_name, read_template, write_submission
+from reactionnet_models.submission import COLUMNS, OUTPUTS, frame_name, places_of, read_template, write_submission
 
 
 def test_smoothing_is_a_gaussian_over_time_literally():
@@ -32,14 +33,15 @@ def test_frames_without_a_face_take_the_nearest_with_one():
 
 def test_sigma_is_the_one_that_scores_best():
     truth = np.sin(np.linspace(0, 6, 200))[:, None]
-    noisy = {"v": truth + np.random.default_rng(0).normal(size=(200, 1))}
+    noisy = truth + np.random.default_rng(0).normal(size=(200, 1))
 
-    def score(videos):
-        return -float(np.square(videos["v"] - truth).mean())
+    def score(sigma):
+        return -float(np.square(smooth(noisy, sigma) - truth).mean())
 
-    best, scores = tune_sigma(noisy, score, (0.0, 8.0, 200.0))
+    best, scores = tune_sigma(score, (0.0, 8.0, 200.0))
     assert best == 8.0 and scores[8.0] > scores[0.0] > scores[200.0] - 1
-    assert tune_sigma(noisy, lambda _: 1.0, (5.0, 0.0))[0] == 0.0
+    assert tune_sigma(lambda _: 1.0, (5.0, 0.0))[0] == 0.0
+    assert tune_sigma(lambda sigma: sigma if sigma else math.nan, (0.0, 5.0))[0] == 5.0
 
 
 def test_votes_by_hand():
@@ -105,6 +107,16 @@ def test_answers_that_a_task_does_not_allow_are_refused(tmp_path, task, answer, 
     with pytest.raises(ValueError, match=message):
         write_submission(tmp_path / "p.txt", task, {"v/00001.jpg": np.asarray(answer)})
     assert not (tmp_path / "p.txt").exists()
+
+
+def test_outputs_go_to_the_columns_of_their_names():
+    assert [[name.lower() for name in COLUMNS[task]] for task in ("au", "expr", "va", "ce")] == [
+        list(OUTPUTS[task]) for task in ("au", "expr", "va", "ce")
+    ]
+    assert [f"emi_{name.lower().replace(' ', '_')}" for name in COLUMNS["emi"]] == list(OUTPUTS["emi"])
+    assert places_of("va", ("arousal", "valence")) == [1, 0]
+    with pytest.raises(ValueError, match="contempt; a file of expr wants neutral, anger"):
+        places_of("expr", classes_of("affectnet8"))
 
 
 def test_a_template_decides_lines_and_order(tmp_path):

@@ -56,6 +56,13 @@ def test_videos_of_one_look_come_into_one_subset_which_alone_is_trained_on(shard
     train(job)
     state = torch.load(tmp_path / "run" / "audio" / "end.ckpt", weights_only=True)
     assert state["global_step"] == 3  # of six clips
+    # of a model in stages what comes before the last is the same for every subset
+    config, recipe = eri.PRESETS["tiny"], eri.RECIPES["tiny"]
+    stages = tuple(replace(one, epochs=1, schedule="constant", batch_size=1) for one in recipe.stages)
+    job = replace(job, preset="tiny", config=config, recipe=replace(recipe, stages=stages), out=tmp_path / "staged")
+    train(job)
+    steps = {one.name: torch.load(job.out / one.name / "end.ckpt", weights_only=True)["global_step"] for one in stages}
+    assert steps == {"audio": 6, "video": 6, "fusion": 3}
     with pytest.raises(ValueError, match="none of the 1 videos"):
         data_of.places_of_videos(eri, config, recipe, stage, Data(root=str(shards)), "train", {"video099"})
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,6 +23,7 @@ from reactionnet_datasets.command import alone
 from reactionnet_datasets.sample import Label
 from reactionnet_models import aar, cage, catalogue, evaluate, figures, from_pretrained, predict, train, training
 from reactionnet_models import data as data_of
+from reactionnet_models.features import FeatureLoader
 from reactionnet_models.recipe import Stage
 from reactionnet_models.training import Data, Job, StoppedEarlyError, learning_rate_factor, read_history
 from reactionnet_models.training import train as run_job
@@ -97,6 +99,29 @@ def test_a_run_stopped_in_mid_epoch_ends_as_one_that_was_not(straight, shards, t
     assert summary["epochs"] == 4 and set(summary["waiting_for_data"]) == {"attention", "relation"}
 
 
+@pytest.mark.parametrize(
+    ("model", "preset", "schedule", "stops"),
+    # 9 steps an epoch; of eri's 1 in each stage, whose rate falls when validation does not improve
+    [("cage", "tiny_discrete", "cosine", (9, 20)), ("aar", "tiny_b_net", "plateau", (13, 40))],
+)
+def test_a_run_stopped_after_an_epoch_goes_on_with_the_next(shards, tmp_path, model, preset, schedule, stops):
+    """With no checkpoint since the epoch's own, as where epochs are short."""
+    module = catalogue.load_model_module(model)
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    stage = replace(module.RECIPES[preset].stages[0], epochs=5, schedule=schedule, decay=0.5, decay_epochs=1)
+    recipe = replace(module.RECIPES[preset], stages=(stage,), monitor="loss", higher_is_better=True)
+    given = {"recipe": recipe, "checkpoint_steps": 1000}
+    run_job(replace(job(module, preset, shards, whole), **given))
+    for steps in stops:
+        with pytest.raises(StoppedEarlyError):
+            run_job(replace(job(module, preset, shards, parted, max_steps=steps), **given))
+    run_job(replace(job(module, preset, shards, parted), **given))
+    ours, theirs = weights(parted), weights(whole)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    of_both = [[{**row, "seconds": 0} for row in read_history(out)] for out in (parted, whole)]
+    assert of_both[0] == of_both[1] and [row["epoch"] for row in of_both[0]] == [*range(5)]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_a_signal_stops_says_so_and_goes_on(shards, tmp_path, monkeypatch, number):
     """A cluster's SIGTERM is no success."""
@@ -134,6 +159,93 @@ def test_another_job_does_not_go_on_with_a_run(straight, shards):
         run_job(job(aar, "tiny", shards, straight, precision="bf16-mixed"))
 
 
+def test_a_run_that_never_came_to_a_step_is_replaced(shards, tmp_path):
+    """A failed start recommends a setting; the same folder takes it."""
+    out = tmp_path / "run"
+    recipe = replace(
+        aar.RECIPES["tiny_b_net"], stages=(replace(aar.RECIPES["tiny_b_net"].stages[0], schedule="plateau"),)
+    )
+    for val in ("", "val"):
+        given = replace(job(aar, "tiny_b_net", shards, out, val=val), recipe=recipe)
+        if not val:
+            with pytest.raises(ValueError, match="needs a split that judges"):
+                run_job(given)
+            assert (out / "run.json").is_file()
+    assert run_job(given)["val"] == "val" == json.loads((out / "run.json").read_text())["val"]
+
+
+def test_a_loss_that_is_no_number_ends_a_run(shards, tmp_path):
+    given = job(cage, "tiny_va", shards, tmp_path / "run")
+    stage = replace(given.recipe.stages[0], learning_rate=1e30, optimiser="sgd", momentum=0.0)
+    with pytest.raises(ValueError, match=r"the loss is (nan|inf).*lower all\.learning_rate \(1e\+30\)"):
+        run_job(replace(given, recipe=replace(given.recipe, stages=(stage,), start="")))
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_stage_of_no_epochs_stays_as_its_start_has_it(straight, shards, tmp_path):
+    recipe = aar.RECIPES["tiny"]
+    stages = (replace(recipe.stages[0], epochs=0), recipe.stages[1])
+    given = replace(
+        job(aar, "tiny", shards, tmp_path / "run", start=str(straight), seed=1), recipe=replace(recipe, stages=stages)
+    )
+    run_job(given)
+    ours, theirs = weights(tmp_path / "run"), weights(straight)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours if name.startswith("attention"))
+    assert any(not torch.equal(ours[name], theirs[name]) for name in ours if name.startswith("relation"))
+    with pytest.raises(ValueError, match="attention has 0 epochs: name the run that has its weights with --init"):
+        replace(given, start="")
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named(shards, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(StoppedEarlyError):
+        run_job(job(aar, "tiny_b_net", shards, out, max_steps=2))
+    (out / "attention" / "last.ckpt").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"last\.ckpt is no checkpoint of a run: delete it"):
+        run_job(job(aar, "tiny_b_net", shards, out))
+
+
+def test_processes_share_what_was_kept_evenly(straight):
+    folder = straight / "relation" / "features" / "train"
+
+    def seen(rank: int, num_ranks: int) -> list[bytes]:
+        given = {"batch_size": 2, "views": 0, "train": True, "seed": 0, "rank": rank, "num_ranks": num_ranks}
+        batches = [*FeatureLoader(folder, aar, **given)]
+        assert len(batches) == len(FeatureLoader(folder, aar, **given))
+        return [one.numpy().tobytes() for batch in batches for one in batch["feature_BTMC"]]
+
+    whole = seen(0, 1)
+    assert len(whole) == 12 and sorted(seen(0, 2) + seen(1, 2)) == sorted(whole)
+    of_five = [seen(rank, 5) for rank in range(5)]
+    assert [len(one) for one in of_five] == [2] * 5 and len({*chain(*of_five)}) == 10
+    with pytest.raises(ValueError, match="12 sequences cannot be shared by 13 processes"):
+        seen(0, 13)
+
+
+@pytest.mark.slow
+def test_two_processes_share_training_and_each_judges_all(shards, straight, tmp_path):
+    out = tmp_path / "run"
+    command = ["aar", "tiny", "--data", str(shards), "--out", str(out), "--devices", "2", "--precision", "32-true"]
+    code = "import sys; from reactionnet_models.train import app; app(sys.argv[1:])"
+    for steps in (["--max-steps", "4"], []):  # of 6 an epoch in the first stage
+        # a file, not -c: Lightning starts it again
+        (tmp_path / "main.py").write_text(code)
+        done = subprocess.run(
+            [sys.executable, str(tmp_path / "main.py"), *command, *steps], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    rows = read_history(out)
+    assert [(row["stage"], row["step"]) for row in rows] == [("attention", 6), *(("relation", n) for n in (3, 6, 9))]
+    for name in ("train", "val"):
+        kept, expected = (np.load(o / "relation" / "features" / name / "feature_BTMC_0.npy") for o in (out, straight))
+        assert kept.shape == expected.shape
+    assert json.loads((out / "summary.json").read_text())["epochs"] == 4
+    found = evaluate.evaluate(
+        from_pretrained(out).model, aar, aar.PRESETS["tiny"], aar.RECIPES["tiny"], Data(root=str(shards)), "val", {}
+    )
+    assert found["frames"] == 16
+
+
 def test_two_processes_do_not_train_one_run(straight, shards):
     with alone(straight, "training"), pytest.raises(ValueError, match=f"another training is writing to {straight}"):
         run_job(job(aar, "tiny", shards, straight))
@@ -153,6 +265,30 @@ def test_kept_features_are_what_the_first_stage_computes(straight, shards):
     assert drawn.shape == kept.shape and not np.allclose(drawn, kept)
 
 
+def test_a_clip_is_judged_and_answered_whole_though_it_is_read_in_windows(straight, shards):
+    """Four windows a clip; what the graphs remember goes from each to the next."""
+    loaded = from_pretrained(straight)
+    stage = replace(aar.RECIPES["tiny"].stages[1], window=0, num_frames=None, batch_size=1)
+    (items,) = data_of.open_split(aar, loaded.config, aar.RECIPES["tiny"], stage, Data(root=str(shards)), "test")
+    with torch.no_grad():
+        whole_TM = loaded.model(aar.prepare(items, loaded.config))["logit_BTM"][0].sigmoid()
+        parts = [
+            loaded.model(
+                aar.prepare(
+                    {**items, **{name: items[name][:, k : k + 4] for name in TIMED}, "labels": {}}, loaded.config
+                )
+            )["logit_BTM"][0].sigmoid()
+            for k in range(0, 16, 4)
+        ]
+    assert not torch.allclose(torch.cat(parts), whole_TM, atol=1e-3)
+    table = predict.predict(loaded, str(shards), "test")
+    ours_TM = np.stack([table[f"p_au_occ_{au}"].to_numpy() for au in (1, 12, 25)], -1)
+    np.testing.assert_allclose(ours_TM, whole_TM.numpy(), atol=1e-5)
+
+
+TIMED = ("frames", "landmarks49", "frame_mask")
+
+
 def test_evaluation_prints_both_tables_and_says_how_it_measured(straight, shards, tmp_path):
     result = CliRunner().invoke(evaluate.app, [str(straight), "--data", str(shards), "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
@@ -161,7 +297,8 @@ def test_evaluation_prints_both_tables_and_says_how_it_measured(straight, shards
     true, found = [], []
     loaded = from_pretrained(straight)
     recipe = aar.RECIPES["tiny"]
-    for items in data_of.open_split(aar, loaded.config, recipe, recipe.stages[1], Data(root=str(shards)), "test"):
+    stage = replace(recipe.stages[1], window=0)
+    for items in data_of.open_split(aar, loaded.config, recipe, stage, Data(root=str(shards)), "test"):
         batch = aar.prepare(items, loaded.config)
         with torch.no_grad():
             found.append(loaded.model(batch)["logit_BTM"].flatten(0, 1) >= 0)
@@ -324,13 +461,21 @@ def test_both_readings_of_cages_schedule():
         (["aar", "smal", "--data", "x"], "did you mean small"),
         (["aar", "tiny", "--data", "nowhere"], "nowhere"),
         (["aar", "tiny", "--data", "x", "--set", "delat=3"], "did you mean delta"),
-        (["aar", "tiny", "--data", "x", "--set", "attention.epochs=0"], "epochs is 0"),
+        (["aar", "tiny", "--data", "x", "--set", "attention.epochs=-1"], "epochs is -1"),
+        (["aar", "tiny", "--data", "x", "--set", "attention.betas=0.9"], "betas are (0.9,); expected two"),
+        (["aar", "tiny", "--data", "x", "--set", "attention.part=relation"], "no setting is called 'part'"),
         (["cage", "small_va", "--data", "x"], "name its run with --init, or --init none"),
         (["aar", "bp4d", "--data", "x"], "name one with --fold"),
         (["aar", "tiny", "--data", "x", "--set", "delta=wide"], "delta=wide: expected float"),
         (["aar", "tiny", "--data", "x", "--set", "delta"], "expected key=value"),
         (["aar", "tiny", "--data", "x", "--set", "attentoin.epochs=2"], "no stage is called 'attentoin'"),
         (["cage", "tiny"], "name the shards with --data"),
+        (["cage", "tiny", "--data", "x", "--fold", "3"], "this preset has no folds: leave --fold 3 out"),
+        (["cage", "tiny", "--data", "x", "--sweep", "alpha=1,2", "--val", "none"], "needs a split that judges"),
+        (
+            ["cage", "tiny", "--data", "x", "--val", "none", "--precision", "bf16-true"],
+            "precision 'bf16-true'; expected auto",
+        ),
     ],
 )
 def test_a_slip_is_one_line_and_exit_code_2(arguments, message):

@@ -136,7 +136,7 @@ def test_a_plateau_lowers_the_rate_and_needs_a_judge(shards, tmp_path):
     )  # fmt: skip
     run_job(job)
     state = torch.load(tmp_path / "eri" / "audio" / "end.ckpt", weights_only=True)
-    assert state["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(5e-7)
+    assert state["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(2.5e-7)
     with pytest.raises(ValueError, match="needs a split that judges"):
         run_job(replace(job, out=tmp_path / "none", val=""))
 

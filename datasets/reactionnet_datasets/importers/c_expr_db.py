@@ -12,8 +12,8 @@ the order of their codes: fearfully, happily, sadly, disgustedly, angrily surpri
 
 **The format of the labels of all 400 videos is unconfirmed.** `--annotations FOLDER` reads one txt a video in Aff-Wild2's
 manner, in it or in its Train_Set and Validation_Set: a header of class names, then a code a frame that counts along the
-header, -1 masked `invalid_code`; such records say `format: unconfirmed`. Names beyond the seven (the full set has twelve
-and `other`) are taken as the header has them.
+header, -1 masked `invalid_code`; such records say `format: unconfirmed` and have folds, `c_expr_db-5fold-ours-v1`. Names
+beyond the seven (the full set has twelve and `other`) are taken as the header has them.
 
 Where the reference leaves something open: frame n is picture n of the video in the order shown; pictures behind the last
 listed frame are counted, not imported; a listed frame that the video lacks is an error, as is a video that no list names;
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reactionnet_datasets.abaw import code_of, crops_of, label_lines, sampled, text_files
-from reactionnet_datasets.about import PARTLY, UNCONFIRMED, About, Known, one_of
+from reactionnet_datasets.about import PARTLY, UNCONFIRMED, About, Known, folds_of, one_of
 from reactionnet_datasets.clip import Clip, Pictures, Video, label_at, per_frame
 from reactionnet_datasets.labels import CLASSES, class_name
 from reactionnet_datasets.release import Release, ReleaseError
@@ -205,6 +205,7 @@ def _clip(
         t_s=[facts.t_s[frame - 1] for frame in frames] if facts and frames[-1] <= facts.num_frames else None,
         labels={"compound": label_at(listed.label, places)},
         splits={"all": listed.split} if listed.split else {},
+        folds=folds_of("c_expr_db", name) if listed.split != "test" else {},
         sound=file if facts is not None and facts.has_sound and options.sound else None,
         facts={"frame_base": 1, **listed.facts},
     )
