@@ -40,6 +40,7 @@ __all__ = [
 ]  # fmt: skip
 # What of the encoders, and of a batch, the fusion reads.
 FEATURES = ("feature_BTC", "sound_BC")
+DECIDES = ("task",)
 KEPT = (
     "frame_mask_BT", "heard_B", "said_B", "text_BC", "word_BW", "word_mask_BW", "au_BTM", "au_mask_BTM", "class_BT",
     "affect_BTD", "affect_mask_BTD", "intensity_BK", "intensity_mask_BK",

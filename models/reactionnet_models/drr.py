@@ -38,6 +38,7 @@ __all__ = [
 
 Batch = Mapping[str, Tensor]
 PAPER = "ReactioNet: Learning High-order Facial Behavior by Dyadic Relation Reasoning (Li et al., 2023)"
+DECIDES = ("tasks",)
 IMAGES = {"reaction": "image_BTCHW", "stimulus": "image_stimulus_BTCHW"}
 LABELS = {"aud": "au_BTM", "fer": "expression_BT", "sc": "sub_scene_BT"}
 

@@ -36,6 +36,7 @@ TARGETS = tuple(f"eri_{name}" for name in classes_of("eri7"))
 # What of the branches, and of a batch, the fusion reads.
 FEATURES = ("audio_BTC", "video_BTC")
 KEPT = ("frame_mask_BT", "heard_B", "intensity_BK", "intensity_mask_BK")
+DECIDES = ("branch",)
 BRANCHES = ("fused", "audio", "video", "lstm", "resnet18")
 SEEING = ("fused", "video", "resnet18")
 STEM_WIDTHS = {"resnet18": 256, "tiny": 16}
@@ -421,6 +422,20 @@ def example(config: Config, batch_size: int, num_frames: int | None = None) -> d
         "intensity_BK": torch.rand(batch_size, num),
         "intensity_mask_BK": torch.ones(batch_size, num, dtype=torch.bool),
     }
+
+
+def transfer(state: Mapping[str, Tensor], source: Config, config: Config) -> dict[str, Tensor]:
+    """The branches that both have; their last layers where they have the same targets. ValueError where sizes differ."""
+    own = build(replace(config, weights=None)).state_dict()
+    last = () if source.targets == config.targets else ("head.last.", "last.")
+    given = {
+        name: value for name, value in state.items() if name in own and not any(part in name for part in last)
+    }  # fmt: skip
+    if other := [name for name, value in given.items() if value.shape != own[name].shape]:
+        raise ValueError(f"{other[0]} is {tuple(state[other[0]].shape)} there and {tuple(own[other[0]].shape)} here")
+    if not given:
+        raise ValueError(f"branch {source.branch} has nothing that branch {config.branch} could start from")
+    return given
 
 
 def build(config: Config) -> nn.Module:

@@ -159,6 +159,8 @@ def _changed(one: Loaded, settings: Sequence[str]) -> Loaded:
     if of_stage := [setting for setting in settings if "." in setting.partition("=")[0]]:
         raise ValueError(f"--set {of_stage[0]} is of training; here is none")
     config, _ = apply_settings(one.config, recipe, settings, one.module)
+    if _outputs(one.module.labels(config)) != _outputs(one.module.labels(one.config)):
+        raise ValueError(f"--set {', '.join(settings)}: the model's outputs stand for something else")
     model = one.module.build(without_weights(config))
     try:
         model.load_state_dict(one.model.state_dict())
@@ -167,6 +169,11 @@ def _changed(one: Loaded, settings: Sequence[str]) -> Loaded:
             f"--set {', '.join(settings)}: that is another network than the one that was trained"
         ) from error
     return replace(one, config=config, model=model.eval())
+
+
+def _outputs(labels: Mapping[str, str | None]) -> list[tuple[str, str]]:
+    """What a model answers, in order: targets, of classes with their space. How a target is read may change."""
+    return [(name, rule if rule and rule.startswith("classes") else "") for name, rule in labels.items()]
 
 
 def _null(value: Any) -> Any:

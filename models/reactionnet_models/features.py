@@ -8,6 +8,7 @@ memory map; `done.json`, written last, says what they were made from.
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from reactionnet_datasets import ShardDataset
 from reactionnet_datasets.shards import write_atomic
 
 DONE = "done.json"
+PARENT = os.getppid()  # when this process began, before anything could fail
 
 
 @torch.no_grad()
@@ -58,8 +60,10 @@ def cache_features(
 
 
 def await_features(folder: Path, made_from: Mapping[str, Any]) -> None:
-    """Wait until another process has kept what is asked for."""
+    """Wait until the process that started this one has kept what is asked for. RuntimeError where that has ended."""
     while not ((folder / DONE).is_file() and json.loads((folder / DONE).read_bytes()) == dict(made_from)):
+        if os.getppid() != PARENT:
+            raise RuntimeError(f"the process that was to keep {folder} has ended")
         time.sleep(0.2)
 
 

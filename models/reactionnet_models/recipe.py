@@ -6,7 +6,8 @@ shows of a picture), `prepare` (its items to a batch), `with_rates` (a configura
 `prior` (an answer that does not look), `predictions` (columns of a table), `metrics` and `transfer` (weights of one preset
 to start another). Some have more: `windows` (where the configuration decides what of a clip a stage sees), `stream` (what else
 `ShardDataset` is told), `with_labels` (what else is counted in training labels), `validation_loss` (where it is another than
-`loss`), `carries` (whether a state goes from window to window), `attention_on_faces` (what can be drawn of it).
+`loss`), `carries` (whether a state goes from window to window), `DECIDES` (settings that are for another preset),
+`attention_on_faces` (what can be drawn of it).
 """
 
 from collections.abc import Mapping

@@ -28,6 +28,9 @@ def apply_settings(config: Any, recipe: Recipe, settings: Sequence[str], module:
             of_stages.append((stage_name, field, text))
         else:
             of_model[key] = _value(config, key, text)
+    for name in getattr(module, "DECIDES", ()):
+        if name in of_model and of_model[name] != getattr(config, name):
+            raise ValueError(f"--set {name}: that is for another preset, which `reactionnet-train --list` shows")
     given, config = config, replace(config, **of_model)  # all at once: they may only fit together
     recipe = fitted(recipe, module, config)
     if hasattr(module, "windows") and module.windows(config) != module.windows(given):

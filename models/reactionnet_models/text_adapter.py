@@ -1,5 +1,7 @@
 """CLIP's text tower with low-rank adapters (LoRA), by peft: the tower stays as it is, the adapters learn."""
 
+import warnings
+
 import torch
 
 from reactionnet_datasets.torchvision_on_cpu import ensure
@@ -15,4 +17,6 @@ def adapted_tower(source: str, rank: int, *, load: bool = True) -> tuple[torch.n
 
     tower = text_tower(source, load=load)
     adapters = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(TARGETS))
-    return get_peft_model(tower, adapters), tower.config.projection_dim
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is to go
+        return get_peft_model(tower, adapters), tower.config.projection_dim

@@ -297,6 +297,30 @@ class History(Callback):
             _write_history(self._job.out, [*read_history(self._job.out), row])
 
 
+class Checkpoint(ModelCheckpoint):
+    """Lightning's, in a run folder that may be moved or copied: by itself it forgets what was best where the folder's name
+    is another."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+        moved = {**state_dict, "dirpath": self.dirpath}
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            moved[name] = here(state_dict[name])
+        moved["best_k_models"] = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(moved)
+
+
+class InMidEpoch(Checkpoint):
+    """Every so many steps, but not at the last of an epoch: its validation, rate and best score would still be to come, and
+    Lightning does not make good for them where it goes on from there."""
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx + 1 < trainer.num_training_batches:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+
 class StoppedEarlyError(Exception):
     """A run that was asked to stop after so many steps; the same command without that goes on."""
 
@@ -357,6 +381,9 @@ def _train(job: Job) -> dict[str, Any]:
         if origin.module is not job.module:
             raise ValueError(f"--init {job.start} is a model of {origin.module.__name__}, not of {job.model_name}")
         model.load_state_dict(job.module.transfer(origin.model.state_dict(), origin.config, config), strict=False)
+        for stage in job.recipe.stages:
+            if not stage.epochs:
+                _take_over(_part(model, stage, job.preset), origin.model, stage, job.start)
     waited = {}
     for stage in job.recipe.stages:
         waited[stage.name] = _train_stage(job, config, model, stage, subset if stage.balanced else None)
@@ -422,13 +449,30 @@ def _begin(job: Job, digest: str) -> None:
     write_atomic(path, (json.dumps({**asked, "versions": versions}, indent=1, sort_keys=True) + "\n").encode())
 
 
+def _part(model: nn.Module, stage: Stage, preset: str) -> nn.Module:
+    """What a stage trains. ValueError where settings have left it out of the network."""
+    net = getattr(model, stage.part) if stage.part else model
+    if net is None:
+        raise ValueError(f"stage {stage.name} of {preset} trains what these settings leave out: take another preset")
+    return net
+
+
+def _take_over(net: nn.Module, origin: nn.Module, stage: Stage, start: str) -> None:
+    """All of a part as another model has it. ValueError where that has no such part."""
+    given = getattr(origin, stage.part, None) if stage.part else origin
+    try:
+        net.load_state_dict(given.state_dict() if given is not None else {})
+    except RuntimeError as error:
+        raise ValueError(f"stage {stage.name} has 0 epochs, and {start} has no weights for all of it") from error
+
+
 def _has_begun(out: Path) -> bool:
     return (out / SUMMARY).is_file() or any(True for kind in ("*/*.ckpt", "*/done.json") for _ in out.glob(kind))
 
 
 def _train_stage(job: Job, config: Any, model: nn.Module, stage: Stage, subset: np.ndarray | None) -> float:
     """Optimise one part of the model; it holds the chosen weights after. Returns the share of time spent waiting."""
-    net = getattr(model, stage.part) if stage.part else model
+    net = _part(model, stage, job.preset)
     folder = job.out / stage.name
     if not stage.epochs:
         return 0.0
@@ -439,16 +483,14 @@ def _train_stage(job: Job, config: Any, model: nn.Module, stage: Stage, subset: 
     checkpoints = []
     if job.chooses:  # before the others, which keep what it has found best
         checkpoints.append(
-            ModelCheckpoint(
+            Checkpoint(
                 folder, filename="best", monitor=f"val/{job.recipe.monitor}", enable_version_counter=False,
                 mode="max" if job.recipe.higher_is_better else "min", save_on_train_epoch_end=True,
             )
         )  # fmt: skip
     checkpoints += [
-        ModelCheckpoint(
-            folder, filename="last", every_n_train_steps=job.checkpoint_steps, enable_version_counter=False
-        ),
-        ModelCheckpoint(folder, filename="end", enable_version_counter=False, save_on_train_epoch_end=True),
+        InMidEpoch(folder, filename="last", every_n_train_steps=job.checkpoint_steps, enable_version_counter=False),
+        Checkpoint(folder, filename="end", enable_version_counter=False, save_on_train_epoch_end=True),
     ]
     resume = _latest(folder)
     began = time.perf_counter()

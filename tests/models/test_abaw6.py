@@ -300,8 +300,8 @@ def test_pretraining_hides_the_same_patches_for_a_seed():
 
 
 def test_lora_adapts_a_frozen_tower(tmp_path):
-    pytest.importorskip("peft")
     ensure()
+    pytest.importorskip("peft")
     from tiny_models import tiny_clip_text
 
     folder = str(tiny_clip_text(tmp_path / "clip"))
@@ -366,8 +366,8 @@ def test_a_clip_of_which_nothing_is_known_is_answered_by_numbers(preset):
 
 
 def test_a_text_tower_that_has_moved_is_named(tmp_path):
-    pytest.importorskip("peft")
     ensure()
+    pytest.importorskip("peft")
     from reactionnet_models.pretrained import from_pretrained, save_pretrained
     from tiny_models import tiny_clip_text
 

@@ -267,3 +267,19 @@ def test_the_stem_starts_from_a_run_of_cage(branch, tmp_path):
     model = eri.build(replace(eri.PRESETS[f"small_{branch}"], weights=str(tmp_path / "model.safetensors")))
     last = model.video.stem[-1][1] if branch == "video" else model.encoder.layer3[1]
     assert torch.equal(last.conv2.weight, trained.encoder.layer3[1].conv2.weight)
+
+
+def test_a_start_gives_the_branches_that_both_have():
+    torch.manual_seed(0)
+    fused, audio = (eri.build(eri.PRESETS[name]) for name in ("tiny", "tiny_audio"))
+    given = eri.transfer(audio.state_dict(), audio.config, fused.config)
+    assert given.keys() == audio.state_dict().keys() and {name.split(".")[0] for name in given} == {"audio"}
+    assert not fused.load_state_dict(given, strict=False).unexpected_keys
+    other = replace(fused.config, targets=eri.TARGETS[3:6])
+    assert given.keys() - eri.transfer(audio.state_dict(), audio.config, other).keys() == {
+        "audio.head.last.weight", "audio.head.last.bias",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"there and .* here"):
+        eri.transfer(audio.state_dict(), audio.config, replace(fused.config, width=32))
+    with pytest.raises(ValueError, match="branch audio has nothing that branch video could start from"):
+        eri.transfer(audio.state_dict(), audio.config, eri.PRESETS["tiny_video"])

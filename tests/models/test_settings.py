@@ -14,7 +14,7 @@ def test_what_is_read_of_the_shards_follows_the_configuration():
     assert applied(drr, "static_aud")[1].fields == ("frames", "stimulus", "caption", "labels")
     assert applied(drr, "static_aud", "domains=reaction")[1].fields == ("frames", "labels")
     assert applied(abaw6, "tiny_emi", "text=words", "sound=none")[1].fields == ("frames", "caption", "labels")
-    assert applied(eri, "small_video", "branch=audio", "aligned=none")[1].fields == ("audio", "labels")
+    assert applied(eri, "tiny_video", "aligned=40")[1].fields == ("frames", "landmarks49", "labels")
     assert "landmarks49" in applied(aar, "small")[1].fields
 
 
@@ -36,6 +36,18 @@ def test_settings_that_only_fit_together_are_taken_in_any_order():
         assert (config.width, config.heads) == (36, 3)
     with pytest.raises(ValueError, match="width 16 and heads 3"):
         applied(eri, "tiny", "heads=3")
+
+
+@pytest.mark.parametrize(
+    ("module", "preset", "setting"),
+    [(abaw6, "tiny_au", "task=va"), (drr, "tiny_static_aud", "tasks=fer"), (eri, "tiny_audio", "branch=video")],
+)
+def test_what_another_preset_is_for_is_refused(module, preset, setting):
+    with pytest.raises(ValueError, match=f"--set {setting.partition('=')[0]}: that is for another preset"):
+        applied(module, preset, setting)
+    name = setting.partition("=")[0]
+    was = getattr(module.PRESETS[preset], name)
+    applied(module, preset, f"{name}={was if isinstance(was, str) else ','.join(was)}")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 
@@ -21,7 +23,7 @@ from drawn_shards import write_dataset
 from reactionnet_datasets import ShardDataset
 from reactionnet_datasets.command import alone
 from reactionnet_datasets.sample import Label
-from reactionnet_models import aar, cage, catalogue, evaluate, figures, from_pretrained, predict, train, training
+from reactionnet_models import aar, cage, catalogue, eri, evaluate, figures, from_pretrained, predict, train, training
 from reactionnet_models import data as data_of
 from reactionnet_models.features import FeatureLoader
 from reactionnet_models.recipe import Stage
@@ -55,6 +57,16 @@ def shards(tmp_path_factory):
     return write_dataset(
         tmp_path_factory.mktemp("shards"), [16] * 5, labels=labels, label_names=names, side=36,
         split_of=lambda clip: ("train", "train", "train", "val", "test")[clip],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sounding(tmp_path_factory):
+    targets = eri.PRESETS["tiny"].targets
+    return write_dataset(
+        tmp_path_factory.mktemp("sounding"), [8] * 6, side=32, sound=True, label_names=targets,
+        labels=lambda clip, _: {name: Label(space="unit", value=clip / 6, mask="valid") for name in targets},
+        split_of=lambda clip: "train" if clip < 4 else "val",
     )  # fmt: skip
 
 
@@ -120,6 +132,64 @@ def test_a_run_stopped_after_an_epoch_goes_on_with_the_next(shards, tmp_path, mo
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     of_both = [[{**row, "seconds": 0} for row in read_history(out)] for out in (parted, whole)]
     assert of_both[0] == of_both[1] and [row["epoch"] for row in of_both[0]] == [*range(5)]
+
+
+@pytest.mark.parametrize(("preset", "val"), [("tiny", "val"), ("tiny_audio", "val"), ("tiny_va", "")])
+def test_a_run_stopped_behind_a_checkpoint_at_an_epochs_last_step_goes_on(shards, sounding, tmp_path, preset, val):
+    """A checkpoint there would hold neither the epoch's validation nor its rate."""
+    module, root = (eri, sounding) if preset == "tiny_audio" else (cage if preset == "tiny_va" else aar, shards)
+    given = {"recipe": replace(module.RECIPES[preset], start=""), "data": Data(root=str(root))}
+    whole = replace(job(module, preset, root, tmp_path / "whole", val=val), **given)
+    run_job(whole)
+    steps = [row["step"] for row in read_history(whole.out)]
+    parted = replace(whole, out=tmp_path / "parted")
+    for stop in sorted({*steps, *(step + 1 for step in steps)}):
+        with suppress(StoppedEarlyError):
+            run_job(replace(parted, max_steps=stop))
+    run_job(parted)
+    ours, theirs = weights(parted.out), weights(whole.out)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    of_both = [[{**row, "seconds": 0} for row in read_history(one.out)] for one in (parted, whole)]
+    assert of_both[0] == of_both[1]
+
+
+@pytest.mark.parametrize("preset", ["tiny_va", "tiny_discrete"])
+def test_a_run_killed_while_it_validates_does_that_again(shards, tmp_path, preset, monkeypatch):
+    recipe = cage.RECIPES[preset]
+    recipe = replace(recipe, start="", stages=(replace(recipe.stages[0], epochs=2),), keep_last=preset == "tiny_va")
+    whole = replace(job(cage, preset, shards, tmp_path / "whole"), recipe=recipe)
+    run_job(whole)
+    parted = replace(whole, out=tmp_path / "parted")
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(training.Step, "on_validation_epoch_end", killed)
+            with pytest.raises((KeyboardInterrupt, training.SignalledError)):
+                run_job(parted)
+    run_job(parted)
+    ours, theirs = weights(parted.out), weights(whole.out)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert [row["epoch"] for row in read_history(parted.out)] == [0, 1]
+
+
+def test_a_run_folder_that_was_copied_goes_on_with_what_was_best(shards, tmp_path):
+    recipe = cage.RECIPES["tiny_discrete"]
+    stage = replace(recipe.stages[0], epochs=4, learning_rate=3e-2)  # of which the first are best
+    recipe = replace(recipe, stages=(stage,), monitor="loss", higher_is_better=True)  # so that it is the first for sure
+    whole = replace(job(cage, "tiny_discrete", shards, tmp_path / "whole"), recipe=recipe)
+    run_job(whole)
+    begun = replace(whole, out=tmp_path / "begun")
+    with pytest.raises(StoppedEarlyError):
+        run_job(replace(begun, max_steps=30))
+    shutil.copytree(begun.out, tmp_path / "copy")
+    before = (begun.out / "all" / "best.ckpt").read_bytes()
+    run_job(replace(begun, out=tmp_path / "copy"))
+    ours, theirs = weights(tmp_path / "copy"), weights(whole.out)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert (begun.out / "all" / "best.ckpt").read_bytes() == before  # the other folder is left alone
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -194,6 +264,26 @@ def test_a_stage_of_no_epochs_stays_as_its_start_has_it(straight, shards, tmp_pa
     assert any(not torch.equal(ours[name], theirs[name]) for name in ours if name.startswith("relation"))
     with pytest.raises(ValueError, match="attention has 0 epochs: name the run that has its weights with --init"):
         replace(given, start="")
+    # relation, which a start otherwise leaves afresh, too
+    stages = (recipe.stages[0], replace(recipe.stages[1], epochs=0))
+    run_job(replace(given, recipe=replace(recipe, stages=stages), out=tmp_path / "other"))
+    ours = weights(tmp_path / "other")
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours if name.startswith("relation"))
+
+
+def test_a_stage_of_no_epochs_needs_all_of_its_part(straight, shards, tmp_path):
+    run_job(job(aar, "tiny_aa", shards, tmp_path / "first"))
+    recipe = aar.RECIPES["tiny"]
+    stages = (recipe.stages[0], replace(recipe.stages[1], epochs=0))
+    given = job(aar, "tiny", shards, tmp_path / "run", start=str(tmp_path / "first"))
+    with pytest.raises(ValueError, match=r"relation has 0 epochs, and .*first has no weights for all of it"):
+        run_job(replace(given, recipe=replace(recipe, stages=stages)))
+
+
+def test_settings_that_leave_out_what_a_stage_trains_are_refused(shards, tmp_path):
+    config = replace(aar.PRESETS["tiny"], graph=None)
+    with pytest.raises(ValueError, match="stage relation of tiny trains what these settings leave out"):
+        run_job(job(aar, "tiny", shards, tmp_path / "run", config=config))
 
 
 def test_a_checkpoint_that_cannot_be_read_is_named(shards, tmp_path):
@@ -220,6 +310,30 @@ def test_processes_share_what_was_kept_evenly(straight):
     assert [len(one) for one in of_five] == [2] * 5 and len({*chain(*of_five)}) == 10
     with pytest.raises(ValueError, match="12 sequences cannot be shared by 13 processes"):
         seen(0, 13)
+
+
+def test_nobody_waits_for_a_process_that_has_ended(tmp_path):
+    begun, told = tmp_path / "begun", tmp_path / "told"
+    (tmp_path / "child.py").write_text(f"""
+import pathlib
+from reactionnet_models.features import await_features
+pathlib.Path({str(begun)!r}).touch()
+try:
+    await_features(pathlib.Path({str(tmp_path)!r}), {{}})
+except RuntimeError as error:
+    pathlib.Path({str(told)!r}).write_text(str(error))
+""")
+    (tmp_path / "parent.py").write_text(f"""
+import pathlib, subprocess, sys, time
+subprocess.Popen([sys.executable, {str(tmp_path / "child.py")!r}])
+while not pathlib.Path({str(begun)!r}).exists():
+    time.sleep(0.1)
+""")
+    subprocess.run([sys.executable, str(tmp_path / "parent.py")], check=True, timeout=120)
+    until = time.monotonic() + 60
+    while not told.is_file() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert "has ended" in told.read_text()
 
 
 @pytest.mark.slow
@@ -263,6 +377,12 @@ def test_kept_features_are_what_the_first_stage_computes(straight, shards):
     np.testing.assert_allclose(kept[: len(found)], found.numpy(), atol=1e-5)
     drawn = np.load(straight / "relation" / "features" / "train" / "feature_BTMC_1.npy")
     assert drawn.shape == kept.shape and not np.allclose(drawn, kept)
+
+
+def test_an_evaluation_does_not_rename_outputs(straight, shards):
+    """In another order they fit, and would be scored under each other's names."""
+    done = CliRunner().invoke(evaluate.app, [str(straight), "--data", str(shards), "--set", "aus=12,1,25"])
+    assert done.exit_code == 2 and "--set aus=12,1,25: the model's outputs stand for something else" in done.output
 
 
 def test_a_clip_is_judged_and_answered_whole_though_it_is_read_in_windows(straight, shards):
