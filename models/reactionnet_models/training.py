@@ -18,10 +18,8 @@ import hashlib
 import json
 import math
 import os
-import pickle
 import platform
 import signal
-import struct
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -43,6 +41,7 @@ from reactionnet_datasets.shards import write_atomic
 from reactionnet_datasets.torchvision_on_cpu import ensure
 from reactionnet_models import data as data_of
 from reactionnet_models import figures
+from reactionnet_models.checkpoints import latest, load_part, make_checkpoints
 from reactionnet_models.data import Data, Loader
 from reactionnet_models.features import FeatureLoader, await_features, cache_features, to_device
 from reactionnet_models.pretrained import from_pretrained, save_pretrained
@@ -50,7 +49,7 @@ from reactionnet_models.recipe import Recipe, Stage
 
 ensure()
 import lightning.pytorch as lightning  # noqa: E402
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint  # noqa: E402
+from lightning.pytorch.callbacks import Callback  # noqa: E402
 from lightning.pytorch.utilities.exceptions import SIGTERMException  # noqa: E402
 
 RUN, SUMMARY, HISTORY = "run.json", "summary.json", "history.jsonl"
@@ -297,30 +296,6 @@ class History(Callback):
             _write_history(self._job.out, [*read_history(self._job.out), row])
 
 
-class Checkpoint(ModelCheckpoint):
-    """Lightning's, in a run folder that may be moved or copied: by itself it forgets what was best where the folder's name
-    is another."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        def here(path: str) -> str:
-            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
-
-        moved = {**state_dict, "dirpath": self.dirpath}
-        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
-            moved[name] = here(state_dict[name])
-        moved["best_k_models"] = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        super().load_state_dict(moved)
-
-
-class InMidEpoch(Checkpoint):
-    """Every so many steps, but not at the last of an epoch: its validation, rate and best score would still be to come, and
-    Lightning does not make good for them where it goes on from there."""
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if batch_idx + 1 < trainer.num_training_batches:
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-
-
 class StoppedEarlyError(Exception):
     """A run that was asked to stop after so many steps; the same command without that goes on."""
 
@@ -478,21 +453,13 @@ def _train_stage(job: Job, config: Any, model: nn.Module, stage: Stage, subset: 
         return 0.0
     if (folder / "done.json").is_file():
         done = json.loads((folder / "done.json").read_bytes())
-        _load_part(net, folder / done["chosen"])
+        load_part(net, folder / done["chosen"])
         return float(done["waiting"])
-    checkpoints = []
-    if job.chooses:  # before the others, which keep what it has found best
-        checkpoints.append(
-            Checkpoint(
-                folder, filename="best", monitor=f"val/{job.recipe.monitor}", enable_version_counter=False,
-                mode="max" if job.recipe.higher_is_better else "min", save_on_train_epoch_end=True,
-            )
-        )  # fmt: skip
-    checkpoints += [
-        InMidEpoch(folder, filename="last", every_n_train_steps=job.checkpoint_steps, enable_version_counter=False),
-        Checkpoint(folder, filename="end", enable_version_counter=False, save_on_train_epoch_end=True),
-    ]
-    resume = _latest(folder)
+    checkpoints = make_checkpoints(
+        folder, every=job.checkpoint_steps, best=f"val/{job.recipe.monitor}" if job.chooses else "",
+        higher_is_better=job.recipe.higher_is_better,
+    )  # fmt: skip
+    resume = latest(folder)
     began = time.perf_counter()
     trainer = _trainer(job, stage, folder, [*checkpoints, History(job, stage), StopAt(job.max_steps)])
     ranks = {"rank": trainer.global_rank, "num_ranks": trainer.world_size}
@@ -505,7 +472,7 @@ def _train_stage(job: Job, config: Any, model: nn.Module, stage: Stage, subset: 
         raise SignalledError(signal.SIGTERM if terminated else signal.SIGINT) from None
     waiting = train_loader.waited_s / max(time.perf_counter() - began, 1e-9)
     chosen = "best.ckpt" if job.chooses else "end.ckpt"
-    _load_part(net, folder / chosen)
+    load_part(net, folder / chosen)
     if is_first():
         write_atomic(folder / "done.json", json.dumps({"chosen": chosen, "waiting": round(waiting, 4)}).encode())
     return round(waiting, 4)
@@ -582,21 +549,3 @@ def _digest(net: nn.Module) -> str:
     for name, value in net.state_dict().items():
         state.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return state.hexdigest()[:16]
-
-
-def _latest(folder: Path) -> Path | None:
-    """The checkpoint of the most steps. ValueError where one cannot be read."""
-    found = [path for path in (folder / "last.ckpt", folder / "end.ckpt") if path.is_file()]
-    return max(found, key=_steps_of, default=None)
-
-
-def _steps_of(path: Path) -> int:
-    try:
-        return int(torch.load(path, map_location="cpu", weights_only=True)["global_step"])
-    except (pickle.UnpicklingError, struct.error, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise ValueError(f"{path} is no checkpoint of a run: delete it to go on without it") from error
-
-
-def _load_part(net: nn.Module, path: Path) -> None:
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    net.load_state_dict({name.removeprefix("net."): value for name, value in state.items()})
