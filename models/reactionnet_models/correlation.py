@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from reactionnet_datasets.torchvision_on_cpu import ensure
+from reactionnet_models.metrics import WHOLE
 
 Batch = Mapping[str, Tensor]
 
@@ -24,7 +25,7 @@ class Correlations:
         from torchmetrics import PearsonCorrCoef
 
         self.names = tuple(targets)
-        self._each = [PearsonCorrCoef() for _ in targets]
+        self._each = [PearsonCorrCoef(**WHOLE) for _ in targets]
         self._seen = [0] * len(self.names)
         self._first: dict[int, Tensor] = {}
         self._varies = [False] * len(self.names)

@@ -15,6 +15,7 @@ from torch import Tensor
 from reactionnet_datasets.torchvision_on_cpu import ensure
 
 Batch = Mapping[str, Tensor]
+WHOLE: Any = {"sync_on_compute": False}  # each process judges all of a split: there is nothing to be added up
 
 
 class Metric(Protocol):
@@ -38,8 +39,8 @@ class ActionUnits:
         self.names = tuple(f"au{au}" for au in aus)
         self._key, self._threshold = logit_key, threshold
         # one a unit: torchmetrics' of many labels want two at least, and one that is labelled
-        self._f1s = [BinaryF1Score(ignore_index=-1, zero_division=0.0) for _ in aus]
-        self._precisions = [BinaryAveragePrecision(ignore_index=-1) for _ in aus]
+        self._f1s = [BinaryF1Score(ignore_index=-1, zero_division=0.0, **WHOLE) for _ in aus]
+        self._precisions = [BinaryAveragePrecision(ignore_index=-1, **WHOLE) for _ in aus]
         self.definition = (
             f"F1-frame: an action unit is predicted where its probability is >= {threshold} (a tie counts as predicted); "
             "frames whose label is masked are skipped; an action unit without a true or predicted frame scores 0 (zero "
@@ -93,13 +94,13 @@ class Expressions:
 
         self.names, num = tuple(classes), len(classes)
         self._metrics: dict[str, Any] = {
-            "precision": MulticlassPrecision(num, average="weighted", ignore_index=-100),
-            "recall": MulticlassRecall(num, average="weighted", ignore_index=-100),
-            "f1": MulticlassF1Score(num, average="weighted", ignore_index=-100),
-            "f1_macro": MulticlassF1Score(num, average="macro", ignore_index=-100),
-            "accuracy": MulticlassAccuracy(num, average="micro", ignore_index=-100),
+            "precision": MulticlassPrecision(num, average="weighted", ignore_index=-100, **WHOLE),
+            "recall": MulticlassRecall(num, average="weighted", ignore_index=-100, **WHOLE),
+            "f1": MulticlassF1Score(num, average="weighted", ignore_index=-100, **WHOLE),
+            "f1_macro": MulticlassF1Score(num, average="macro", ignore_index=-100, **WHOLE),
+            "accuracy": MulticlassAccuracy(num, average="micro", ignore_index=-100, **WHOLE),
         }
-        self._confusion = MulticlassConfusionMatrix(num, ignore_index=-100)
+        self._confusion = MulticlassConfusionMatrix(num, ignore_index=-100, **WHOLE)
         self.definition = (
             "the class of the largest logit, the first of equals; precision, recall and f1 are means over classes weighted "
             "by how often each is true (scikit-learn's weighted avg), f1_macro is the plain mean, an empty class scores 0; "
@@ -128,7 +129,7 @@ class _Concordance:
     def __init__(self) -> None:
         from torchmetrics import ConcordanceCorrCoef
 
-        self._metric = ConcordanceCorrCoef()
+        self._metric = ConcordanceCorrCoef(**WHOLE)
         self._first: list[Tensor] = []
         self._varies = [False, False]  # answers, labels
 
@@ -158,7 +159,7 @@ class Circumplex:
         from torchmetrics import MeanAbsoluteError, MeanSquaredError
 
         def made() -> dict[str, Any]:
-            return {"mse": MeanSquaredError(), "mae": MeanAbsoluteError(), "ccc": _Concordance()}
+            return {"mse": MeanSquaredError(**WHOLE), "mae": MeanAbsoluteError(**WHOLE), "ccc": _Concordance()}
 
         self.names = tuple(dimensions)
         self._each = {name: made() for name in ("", *dimensions)}

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from reactionnet_models.correlation import Correlations
 from reactionnet_models.frame_metrics import FrameCircumplex
 from reactionnet_models.metrics import ActionUnits, Circumplex, Expressions, TopLabels
 
@@ -174,3 +175,28 @@ def test_what_nobody_labelled_is_not_measured():
     classes = Expressions("ab")
     classes.update({"expression_BK": torch.ones(2, 2)}, {"expression_B": torch.full((2,), -100)})
     assert all(math.isnan(value) for value in classes.compute().values()) and classes.details() == {}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: ActionUnits((1, 2), 0.5), lambda: Expressions(("a", "b")), lambda: Circumplex(("valence",)),
+        lambda: FrameCircumplex(("valence", "arousal"), "affect_BTD"), lambda: Correlations(("awe",)),
+    ],
+)  # fmt: skip
+def test_processes_add_nothing_up_since_each_judges_all(made):
+    metrics = [*_inside(made())]
+    assert metrics and not any(one.sync_on_compute for one in metrics)
+
+
+def _inside(thing):
+    """torchmetrics' own, wherever ours keep them."""
+    from torchmetrics import Metric
+
+    if isinstance(thing, Metric):
+        yield thing
+    elif isinstance(thing, list):
+        for one in thing:
+            yield from _inside(one)
+    elif isinstance(thing, dict) or type(thing).__module__.startswith("reactionnet"):
+        yield from _inside([*(thing.values() if isinstance(thing, dict) else vars(thing).values())])
