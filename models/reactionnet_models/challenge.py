@@ -7,7 +7,7 @@ Letters: T frames of a video, K outputs in the order of the task's file, E model
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +24,7 @@ from reactionnet_models.pretrained import Loaded, from_pretrained, recipe_of
 from reactionnet_models.recipe import Recipe
 from reactionnet_models.smoothing import SIGMAS, fill_faceless, smooth, tune_sigma, vote
 from reactionnet_models.submission import frame_name, places_of, read_template, write_submission
+from reactionnet_models.whole_clips import end_to_end
 
 app = make_app()
 
@@ -76,10 +77,9 @@ def answer(
     `labelled`: with their labels. ValueError where the model is not one of ABAW6, or has other outputs than the task's file."""
     if loaded.module is not abaw6 or loaded.config.task == "pretrain":
         raise ValueError(f"{loaded.preset} of {loaded.module.__name__.rpartition('.')[2]} does none of ABAW6's tasks")
-    config, recipe = loaded.config, replace(recipe_of(loaded), labels=abaw6.labels(loaded.config))
+    config, recipe = loaded.config, recipe_of(loaded)
     places = places_of(config.task, config.names)
-    stage = recipe.stages[-1]
-    stage = replace(stage, stride=max(stage.stride, stage.window))
+    stage = end_to_end(recipe.stages[-1], abaw6, config)
     fields = (*(field for field in recipe.fields if field != "labels"), *(("labels",) if labelled else ()), "meta")
     where = _where(recipe, config.task, shards, fold)
     try:  # unlabelled windows too: sigma is to be chosen on the whole of a video, as it would be written

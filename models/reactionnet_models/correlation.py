@@ -1,7 +1,5 @@
 """Pearson's correlation of intensities, as the ERI and EMI challenges report it, streamed with torchmetrics."""
 
-import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +7,7 @@ import torch
 from torch import Tensor
 
 from reactionnet_datasets.torchvision_on_cpu import ensure
-from reactionnet_models.metrics import WHOLE
+from reactionnet_models.metrics import WHOLE, OfWhatVaries
 
 Batch = Mapping[str, Tensor]
 
@@ -25,10 +23,7 @@ class Correlations:
         from torchmetrics import PearsonCorrCoef
 
         self.names = tuple(targets)
-        self._each = [PearsonCorrCoef(**WHOLE) for _ in targets]
-        self._seen = [0] * len(self.names)
-        self._first: dict[int, Tensor] = {}
-        self._varies = [False] * len(self.names)
+        self._each = [OfWhatVaries(PearsonCorrCoef(**WHOLE)) for _ in targets]
         self.definition = (
             "Pearson's correlation of each emotion over all clips pooled, pearson is their mean; a clip whose label is "
             "masked, or that cannot be answered, is skipped; answers that do not vary score 0; an emotion whose labels do "
@@ -42,19 +37,10 @@ class Correlations:
         for place, metric in enumerate(self._each):
             mask_B = mask_BK[:, place]
             if mask_B.any():
-                answers = found_BK[mask_B, place]
-                metric.update(answers, true_BK[mask_B, place].float())
-                self._seen[place] += int(mask_B.sum())
-                first = self._first.setdefault(place, answers[0])
-                self._varies[place] |= bool(answers.ne(first).any())
+                metric.update(found_BK[mask_B, place], true_BK[mask_B, place].float())
 
     def compute(self) -> dict[str, float]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # nothing varies: nan says so
-            each = [
-                math.nan if num < 2 else float(metric.compute()) if varies else 0.0
-                for metric, num, varies in zip(self._each, self._seen, self._varies, strict=True)
-            ]
+        each = [metric.compute() for metric in self._each]
         return {
             "pearson": sum(each) / len(each),
             **{f"pearson_{name}": value for name, value in zip(self.names, each, strict=True)},

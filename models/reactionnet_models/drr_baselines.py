@@ -8,6 +8,8 @@ F features, L tokens.
 import torch
 from torch import Tensor, nn
 
+from reactionnet_models.temporal import or_all
+
 
 class LinearHead(nn.Linear):
     """One layer over the mean of a picture's map."""
@@ -94,6 +96,6 @@ class SemanticHead(nn.Module):
         num, domains, _, height, wide = map_NDFHW.shape
         tokens_NLF = torch.cat([map_NDFHW.flatten(3).transpose(2, 3).flatten(1, 2), text_NF[:, None]], 1)
         seen_NL = torch.cat([mask_ND[:, :domains].repeat_interleave(height * wide, 1), mask_ND[:, -1:]], 1)
-        seen_NL = seen_NL | ~seen_NL.any(1, keepdim=True)  # a frame without anything: its labels are masked
+        seen_NL = or_all(seen_NL)  # a frame without anything: its labels are masked
         label_NKF = self.layer(self.label_KF.expand(num, -1, -1), tokens_NLF, memory_key_padding_mask=~seen_NL)
         return (label_NKF * self.weight_KF).sum(-1) + self.bias_K

@@ -28,7 +28,7 @@ from reactionnet_models.features import find_device, to_device
 from reactionnet_models.pretrained import Loaded, from_pretrained, recipe_of
 from reactionnet_models.recipe import Recipe
 from reactionnet_models.settings import apply_settings
-from reactionnet_models.windows import Onward, carries, end_to_end
+from reactionnet_models.whole_clips import Onward, carries, end_to_end
 
 app = make_app()
 

@@ -123,13 +123,11 @@ class Expressions:
         return {"confusion": (self.names, self._confusion.compute().tolist())} if self._labelled else {}
 
 
-class _Concordance:
-    """torchmetrics' CCC but of what does not vary: theirs of such answers is nan or nearly 0 as rounding has it."""
+class OfWhatVaries:
+    """A correlation of torchmetrics but of what does not vary: theirs is nan or nearly 0 then, as rounding has it."""
 
-    def __init__(self) -> None:
-        from torchmetrics import ConcordanceCorrCoef
-
-        self._metric = ConcordanceCorrCoef(**WHOLE)
+    def __init__(self, metric: Any) -> None:
+        self._metric = metric
         self._first: list[Tensor] = []
         self._varies = [False, False]  # answers, labels
 
@@ -156,10 +154,11 @@ class Circumplex:
 
     def __init__(self, dimensions: Sequence[str]):
         ensure()  # torchmetrics imports torchvision
-        from torchmetrics import MeanAbsoluteError, MeanSquaredError
+        from torchmetrics import ConcordanceCorrCoef, MeanAbsoluteError, MeanSquaredError
 
         def made() -> dict[str, Any]:
-            return {"mse": MeanSquaredError(**WHOLE), "mae": MeanAbsoluteError(**WHOLE), "ccc": _Concordance()}
+            ccc = OfWhatVaries(ConcordanceCorrCoef(**WHOLE))
+            return {"mse": MeanSquaredError(**WHOLE), "mae": MeanAbsoluteError(**WHOLE), "ccc": ccc}
 
         self.names = tuple(dimensions)
         self._each = {name: made() for name in ("", *dimensions)}

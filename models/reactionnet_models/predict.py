@@ -29,7 +29,7 @@ from reactionnet_models import figures
 from reactionnet_models.data import Data
 from reactionnet_models.features import find_device, to_device
 from reactionnet_models.pretrained import Loaded, from_pretrained, recipe_of
-from reactionnet_models.windows import Onward, carries, end_to_end
+from reactionnet_models.whole_clips import Onward, carries, end_to_end
 
 LICENSE = "LicenseRef-prediction-only"
 app = make_app()

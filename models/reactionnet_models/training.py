@@ -460,11 +460,11 @@ def _train_stage(job: Job, config: Any, model: nn.Module, stage: Stage, subset: 
         higher_is_better=job.recipe.higher_is_better,
     )  # fmt: skip
     resume = latest(folder)
-    began = time.perf_counter()
     trainer = _trainer(job, stage, folder, [*checkpoints, History(job, stage), StopAt(job.max_steps)])
     ranks = {"rank": trainer.global_rank, "num_ranks": trainer.world_size}
     train_loader, val_loader = _loaders(job, config, model, stage, subset, folder, ranks)
     step = Step(net, job, config, stage, train_loader)
+    began = time.perf_counter()
     try:
         trainer.fit(step, train_loader, val_loader, ckpt_path=resume, weights_only=True if resume else None)
     except SystemExit as left:  # so Lightning ends a process, on SIGTERM as if nothing had gone wrong

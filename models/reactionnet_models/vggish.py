@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from reactionnet_datasets.sound_features import num_examples
-from reactionnet_models.encoders import read_weights
+from reactionnet_models.encoders import load, read_weights
 
 WIDTH = 128
 _LAYERS: tuple[int | None, ...] = (64, None, 128, None, 256, 256, None, 512, 512, None)  # None halves both axes
@@ -48,10 +48,7 @@ def vggish(weights: str | None = None, scale: int = 1) -> VGGish:
     if weights not in (None, "random"):
         if not Path(str(weights)).is_file():
             raise ValueError(f"no file {weights}: fetch vggish-10086976.pth of torchvggish, or set sound=none")
-        try:
-            net.load_state_dict(read_weights(Path(str(weights))))
-        except RuntimeError as error:
-            raise ValueError(f"{weights} are no weights of VGGish: {error}") from error
+        load(net, read_weights(Path(str(weights))), "VGGish", str(weights))
     return net.eval().requires_grad_(False)
 
 

@@ -177,6 +177,15 @@ def test_what_nobody_labelled_is_not_measured():
     assert all(math.isnan(value) for value in classes.compute().values()) and classes.details() == {}
 
 
+def test_labels_that_do_not_vary_have_no_correlation_whatever_is_answered():
+    true_BK = torch.full((4, 1), 0.5)
+    for answers_BK in (torch.full((4, 1), 0.2), torch.arange(4.0)[:, None]):
+        metric = Correlations(("awe",))
+        batch = {"intensity_BK": true_BK, "intensity_mask_BK": torch.ones(4, 1, dtype=torch.bool)}
+        metric.update({"intensity_BK": answers_BK}, batch)
+        assert math.isnan(metric.compute()["pearson_awe"])
+
+
 @pytest.mark.parametrize(
     "made",
     [
